@@ -1,0 +1,8 @@
+//! The JetStream protocol, spoken over four operations of a link: publish,
+//! subscribe, unsubscribe, flush.
+
+pub mod ack;
+pub mod admin;
+pub mod api;
+pub mod publish;
+pub mod pull;

@@ -1,0 +1,114 @@
+//! The roles of [`super`] as loom sees them: the same names, over loom's types.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::task::Waker;
+
+pub(crate) use loom::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
+
+/// See the real arm.
+#[derive(Debug, Default)]
+pub(crate) struct Mutex<T>(loom::sync::Mutex<T>);
+
+impl<T> Mutex<T> {
+    pub(crate) fn new(value: T) -> Self {
+        Self(loom::sync::Mutex::new(value))
+    }
+
+    pub(crate) fn lock(&self) -> loom::sync::MutexGuard<'_, T> {
+        self.0
+            .lock()
+            .expect("loom aborts the model when a holder panics")
+    }
+}
+
+/// Stand-in for arc-swap. Stronger than it: a reader is ordered before the next
+/// writer here. Rely only on a reader seeing what was written before the value
+/// it got was stored.
+#[derive(Debug)]
+pub(crate) struct Snapshot<T>(loom::sync::RwLock<Arc<T>>);
+
+impl<T> Snapshot<T> {
+    pub(crate) fn new(value: T) -> Self {
+        Self(loom::sync::RwLock::new(Arc::new(value)))
+    }
+
+    pub(crate) fn with<R>(&self, read: impl FnOnce(&T) -> R) -> R {
+        // The lock is not held while `read` runs: the real one holds none.
+        read(&self.load())
+    }
+
+    pub(crate) fn load(&self) -> Arc<T> {
+        Arc::clone(&self.0.read().expect("no poisoning in a model"))
+    }
+
+    pub(crate) fn swap(&self, value: Arc<T>) -> Arc<T> {
+        std::mem::replace(&mut self.0.write().expect("no poisoning in a model"), value)
+    }
+
+    pub(crate) fn update(&self, mut change: impl FnMut(&T) -> Option<T>) -> Option<Arc<T>> {
+        let mut current = self.load();
+        loop {
+            let next = Arc::new(change(&current)?);
+            let mut slot = self.0.write().expect("no poisoning in a model");
+            if Arc::ptr_eq(&slot, &current) {
+                return Some(std::mem::replace(&mut slot, next));
+            }
+            current = Arc::clone(&slot);
+        }
+    }
+}
+
+/// Stand-in for crossbeam's `ArrayQueue`.
+#[derive(Debug)]
+pub(crate) struct Queue<T> {
+    items: loom::sync::Mutex<VecDeque<T>>,
+    capacity: usize,
+}
+
+impl<T> Queue<T> {
+    pub(crate) fn new(capacity: usize) -> Self {
+        assert!(capacity > 0, "a queue holds at least one item");
+        Self {
+            items: loom::sync::Mutex::new(VecDeque::with_capacity(capacity)),
+            capacity,
+        }
+    }
+
+    pub(crate) fn push(&self, value: T) -> Result<(), T> {
+        let mut items = self.items.lock().expect("no poisoning in a model");
+        if items.len() == self.capacity {
+            return Err(value);
+        }
+        items.push_back(value);
+        Ok(())
+    }
+
+    pub(crate) fn pop(&self) -> Option<T> {
+        self.items
+            .lock()
+            .expect("no poisoning in a model")
+            .pop_front()
+    }
+}
+
+/// Stand-in for atomic-waker.
+#[derive(Debug, Default)]
+pub(crate) struct WakerCell(loom::sync::Mutex<Option<Waker>>);
+
+impl WakerCell {
+    pub(crate) fn new() -> Self {
+        Self::default()
+    }
+
+    pub(crate) fn register(&self, waker: &Waker) {
+        *self.0.lock().expect("no poisoning in a model") = Some(waker.clone());
+    }
+
+    pub(crate) fn wake(&self) {
+        let waker = self.0.lock().expect("no poisoning in a model").take();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+}
