@@ -1,12 +1,15 @@
 //! Message headers.
 
 use std::fmt;
+use std::sync::Arc;
 
-/// An ordered list of names and values. Empty ones own no memory.
+/// An ordered list of names and values. Clones share it; empty ones own no memory.
 ///
 /// Names compare as written, as nats-server does for the headers it acts on.
 #[derive(Clone, Default, PartialEq, Eq)]
-pub struct Headers(Vec<(Box<str>, Box<str>)>);
+pub struct Headers(Option<Arc<Vec<Line>>>);
+
+type Line = (Box<str>, Box<str>);
 
 /// Why a header was refused. Nothing was sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,7 +50,7 @@ impl Headers {
     /// No headers.
     #[must_use]
     pub const fn new() -> Self {
-        Self(Vec::new())
+        Self(None)
     }
 
     /// Appends a header; one of the same name stays.
@@ -61,7 +64,7 @@ impl Headers {
         if value.contains(['\r', '\n']) {
             return Err(HeaderError::Value { name: name.into() });
         }
-        self.0.push((name.into(), value.into()));
+        self.lines_mut().push((name.into(), value.into()));
         Ok(())
     }
 
@@ -70,12 +73,12 @@ impl Headers {
     /// # Errors
     /// As [`append`](Self::append).
     pub fn insert(&mut self, name: &str, value: &str) -> Result<(), HeaderError> {
-        let kept = self.0.len();
+        let before = self.0.as_ref().map_or(0, |lines| lines.len());
         self.append(name, value)?;
         let mut index = 0;
-        self.0.retain(|(n, _)| {
+        self.lines_mut().retain(|(n, _)| {
             index += 1;
-            index > kept || **n != *name
+            index > before || **n != *name
         });
         Ok(())
     }
@@ -88,13 +91,14 @@ impl Headers {
 
     /// All headers in order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0.iter().map(|(n, v)| (&**n, &**v))
+        let lines = self.0.iter().flat_map(|lines| lines.iter());
+        lines.map(|(n, v)| (&**n, &**v))
     }
 
     /// Whether there are none.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.0.is_none()
     }
 
     /// Bytes that these headers take on the wire (`NATS/1.0`, the lines, the
@@ -106,6 +110,11 @@ impl Headers {
         }
         let lines: usize = self.iter().map(|(n, v)| n.len() + 2 + v.len() + 2).sum();
         "NATS/1.0\r\n".len() + lines + 2
+    }
+
+    /// The lines, to add one: never left empty.
+    fn lines_mut(&mut self) -> &mut Vec<Line> {
+        Arc::make_mut(self.0.get_or_insert_default())
     }
 }
 
