@@ -13,7 +13,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use super::waiters::{Ticket, Waiters, Woken};
+use super::waiters::{Ticket, Waiters};
 use crate::sync::{AtomicU64, CachePadded, Mutex, Ordering};
 
 /// Closing has begun: nothing enters any more.
@@ -164,14 +164,12 @@ impl<R> Gate<R> {
     /// leave in time are for the report to tell of. Closes the gate in any case.
     pub fn finish(&self, report: R) {
         self.close();
-        let woken: Woken;
-        {
-            let mut waiting = self.waiting.lock();
-            if waiting.report.is_none() {
-                waiting.report = Some(Arc::new(report));
-            }
-            woken = waiting.for_closed.take();
+        let mut waiting = self.waiting.lock();
+        if waiting.report.is_none() {
+            waiting.report = Some(Arc::new(report));
         }
+        let woken = waiting.for_closed.take();
+        drop(waiting);
         woken.wake();
     }
 
