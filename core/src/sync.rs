@@ -17,6 +17,8 @@ mod model;
 #[cfg(not(loom))]
 mod real;
 
+/// A key type with a smallest key, where the ordered tree begins.
+pub(crate) use concurrent_map::Minimum;
 pub(crate) use crossbeam_utils::CachePadded;
 #[cfg(loom)]
 pub(crate) use model::*;

@@ -1,8 +1,12 @@
 //! The roles of [`super`] as loom sees them: the same names, over loom's types.
 
-use std::collections::VecDeque;
+use std::borrow::Borrow;
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::{Bound, ControlFlow};
 use std::sync::Arc;
 use std::task::Waker;
+
+use super::Minimum;
 
 pub(crate) use loom::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 
@@ -136,6 +140,73 @@ impl WakerCell {
         let waker = self.0.lock().expect("no poisoning in a model").take();
         if let Some(waker) = waker {
             waker.wake();
+        }
+    }
+}
+
+/// Stand-in for concurrent-map behind its pool. Stronger than it in two ways: a
+/// reader is ordered before the next writer, and a scan sees one moment. Rely
+/// only on each operation on one key being atomic and on what was written before
+/// a value was put in.
+#[derive(Debug)]
+pub(crate) struct Directory<K, V>(loom::sync::Mutex<BTreeMap<K, Arc<V>>>);
+
+impl<K, V> Directory<K, V>
+where
+    K: 'static + Clone + Minimum + Ord + Send + Sync,
+    V: 'static + Send + Sync,
+{
+    pub(crate) fn new() -> Self {
+        Self(loom::sync::Mutex::new(BTreeMap::new()))
+    }
+
+    fn entries(&self) -> loom::sync::MutexGuard<'_, BTreeMap<K, Arc<V>>> {
+        self.0.lock().expect("no poisoning in a model")
+    }
+
+    pub(crate) fn get<Q>(&self, key: &Q) -> Option<Arc<V>>
+    where
+        K: Borrow<Q>,
+        Q: Ord + ?Sized,
+    {
+        self.entries().get(key).cloned()
+    }
+
+    pub(crate) fn try_insert(&self, key: K, value: Arc<V>) -> Result<(), Arc<V>> {
+        let mut entries = self.entries();
+        if let Some(present) = entries.get(&key) {
+            return Err(Arc::clone(present));
+        }
+        entries.insert(key, value);
+        Ok(())
+    }
+
+    pub(crate) fn remove(&self, key: K, value: &Arc<V>) -> bool {
+        let mut entries = self.entries();
+        let same = entries.get(&key).is_some_and(|v| Arc::ptr_eq(v, value));
+        if same {
+            entries.remove(&key);
+        }
+        same
+    }
+
+    pub(crate) fn scan<Q>(
+        &self,
+        start: Bound<&Q>,
+        mut visit: impl FnMut(&K, &Arc<V>) -> ControlFlow<()>,
+    ) where
+        K: Borrow<Q>,
+        Q: Ord + ?Sized,
+    {
+        let entries: Vec<(K, Arc<V>)> = self
+            .entries()
+            .range::<Q, _>((start, Bound::Unbounded))
+            .map(|(key, value)| (key.clone(), Arc::clone(value)))
+            .collect();
+        for (key, value) in &entries {
+            if visit(key, value).is_break() {
+                break;
+            }
         }
     }
 }

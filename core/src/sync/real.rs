@@ -4,8 +4,12 @@
     reason = "the facade names what it stands for"
 )]
 
+use std::borrow::Borrow;
+use std::ops::{Bound, ControlFlow};
 use std::sync::Arc;
 use std::task::Waker;
+
+use super::Minimum;
 
 // Aliases, not re-exports: a re-export would trip the lint at every user.
 pub(crate) type AtomicU32 = std::sync::atomic::AtomicU32;
@@ -142,5 +146,130 @@ impl WakerCell {
     /// Wakes and forgets the waiting task, if there is one.
     pub(crate) fn wake(&self) {
         self.0.wake();
+    }
+}
+
+/// An ordered map that many threads grow at once, of keys that are cheap to
+/// clone to values behind an [`Arc`].
+///
+/// concurrent-map is `Send` but not `Sync`: each clone reclaims memory for one
+/// thread at a time. Clones wait in a small pool; an operation takes one, has it
+/// for itself, and puts it back. When the pool is empty the operation makes one
+/// more from the original, under a short lock; when it is full the spare clone is
+/// dropped.
+pub(crate) struct Directory<K, V>
+where
+    K: 'static + Clone + Minimum + Ord + Send + Sync,
+    V: 'static + Send + Sync,
+{
+    /// Never operated on, only cloned. It also keeps a second reference to the
+    /// tree alive: with one reference concurrent-map changes nodes in place.
+    original: Mutex<Tree<K, V>>,
+    clones: Queue<Tree<K, V>>,
+}
+
+type Tree<K, V> = concurrent_map::ConcurrentMap<K, Shared<V>>;
+
+/// An `Arc` that is equal to itself only.
+struct Shared<V>(Arc<V>);
+
+impl<V> Clone for Shared<V> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<V> PartialEq for Shared<V> {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+/// As many operations at once find a clone ready.
+const CLONES: usize = 16;
+
+impl<K, V> Directory<K, V>
+where
+    K: 'static + Clone + Minimum + Ord + Send + Sync,
+    V: 'static + Send + Sync,
+{
+    pub(crate) fn new() -> Self {
+        Self {
+            original: Mutex::new(Tree::new()),
+            clones: Queue::new(CLONES),
+        }
+    }
+
+    fn with_tree<R>(&self, operate: impl FnOnce(&Tree<K, V>) -> R) -> R {
+        let tree = self
+            .clones
+            .pop()
+            .unwrap_or_else(|| self.original.lock().clone());
+        let result = operate(&tree);
+        // A full pool: the clone is dropped and hands its garbage on.
+        drop(self.clones.push(tree));
+        result
+    }
+
+    pub(crate) fn get<Q>(&self, key: &Q) -> Option<Arc<V>>
+    where
+        K: Borrow<Q>,
+        Q: Ord + ?Sized,
+    {
+        self.with_tree(|tree| tree.get(key)).map(|value| value.0)
+    }
+
+    /// Adds `value` unless the key has one; returns the one it has.
+    pub(crate) fn try_insert(&self, key: K, value: Arc<V>) -> Result<(), Arc<V>> {
+        let mut value = Shared(value);
+        self.with_tree(|tree| {
+            loop {
+                match tree.cas(key.clone(), None::<&Shared<V>>, Some(value)) {
+                    Ok(_) => return Ok(()),
+                    Err(failure) => match (failure.actual, failure.returned_new_value) {
+                        (Some(present), _) => return Err(present.0),
+                        // Refused, yet nothing is there: not documented, so tried again.
+                        (None, Some(returned)) => value = returned,
+                        (None, None) => return Ok(()),
+                    },
+                }
+            }
+        })
+    }
+
+    /// Removes `value` from the key, if it is still that one.
+    pub(crate) fn remove(&self, key: K, value: &Arc<V>) -> bool {
+        let value = Shared(Arc::clone(value));
+        self.with_tree(|tree| tree.cas(key, Some(&value), None).is_ok())
+    }
+
+    /// Visits the entries from `start` on, in order of their keys, until `visit`
+    /// breaks. Entries that come and go meanwhile may be seen or not; all others
+    /// are seen once.
+    pub(crate) fn scan<Q>(
+        &self,
+        start: Bound<&Q>,
+        mut visit: impl FnMut(&K, &Arc<V>) -> ControlFlow<()>,
+    ) where
+        K: Borrow<Q>,
+        Q: Ord + ?Sized,
+    {
+        self.with_tree(|tree| {
+            for (key, value) in tree.range::<Q, _>((start, Bound::Unbounded)) {
+                if visit(&key, &value.0).is_break() {
+                    break;
+                }
+            }
+        });
+    }
+}
+
+impl<K, V> std::fmt::Debug for Directory<K, V>
+where
+    K: 'static + Clone + Minimum + Ord + Send + Sync,
+    V: 'static + Send + Sync,
+{
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Directory").finish_non_exhaustive()
     }
 }
