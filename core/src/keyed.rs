@@ -1,1 +1,358 @@
-//! (being built)
+//! One queue per key: heads that may run, successors held behind them.
+//!
+//! Items of one key come out one at a time, in order; a head that was handed out
+//! holds its successors until it is [finished](Keyed::finish), and a
+//! [parked](Keyed::park) head holds them until its time. Keys never wait for each
+//! other: they are compared as they are, not by hash. An item without a key waits
+//! for nothing.
+//!
+//! The owner bounds how many items are held. Memory follows the most items held
+//! at once, never the keys ever seen. Every operation takes constant time, except
+//! that parking costs the logarithm of the items parked, and that inserting out of
+//! order walks the key's queue from its head.
+
+mod list;
+
+use std::collections::{BTreeSet, HashMap};
+use std::hash::Hash;
+
+use foldhash::fast::FixedState;
+
+use self::list::{LANE, Links, List, Node, QUEUE};
+use crate::Time;
+
+/// An item held by a [`Keyed`]. Once the item has left, the id means nothing, also
+/// when its place is taken by another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Id {
+    index: usize,
+    generation: u32,
+}
+
+/// The queues. See the [module](self).
+#[derive(Debug)]
+pub struct Keyed<K, T> {
+    slots: Vec<Slot<K, T>>,
+    /// Vacant slots; their generation is that of their next item.
+    vacant: Vec<usize>,
+    lanes: HashMap<K, Lane, FixedState>,
+    /// The items that may run and were not handed out yet.
+    ready: List,
+    /// The parked items by time, then in order of arrival.
+    parked: BTreeSet<(Time, u64, usize)>,
+    arrivals: u64,
+}
+
+/// The items of one key; not kept while there are none.
+#[derive(Debug, Default)]
+struct Lane {
+    list: List,
+    len: usize,
+}
+
+#[derive(Debug)]
+struct Slot<K, T> {
+    generation: u32,
+    links: [Links; 2],
+    entry: Option<Entry<K, T>>,
+}
+
+#[derive(Debug)]
+struct Entry<K, T> {
+    item: T,
+    key: Option<K>,
+    arrival: u64,
+    phase: Phase,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// Behind a head.
+    Held,
+    /// A head in the queue of those that may run.
+    Ready,
+    /// A head that was handed out.
+    Out,
+    /// Not before this time, even as a head.
+    Parked(Time),
+}
+
+impl<K, T> Node for Slot<K, T> {
+    fn links(&mut self, of: usize) -> &mut Links {
+        &mut self.links[of]
+    }
+}
+
+impl<K: Clone + Eq + Hash, T> Keyed<K, T> {
+    /// No items. Keys may be hostile: `seed` is to be unknown to who chooses them.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
+        Self {
+            slots: Vec::new(),
+            vacant: Vec::new(),
+            lanes: HashMap::with_hasher(FixedState::with_seed(seed)),
+            ready: List::default(),
+            parked: BTreeSet::new(),
+            arrivals: 0,
+        }
+    }
+
+    /// Adds `item` behind all of its key; without a key it may run at once.
+    pub fn push(&mut self, key: Option<K>, item: T) -> Id {
+        self.insert(key, item, |_| false)
+    }
+
+    /// Adds `item` before the first of its key for which `before` says so, and
+    /// behind one that was handed out in any case; behind all of them when there is
+    /// none. The last is asked first: adding in order does not walk.
+    pub fn insert(&mut self, key: Option<K>, item: T, before: impl Fn(&T) -> bool) -> Id {
+        let id = self.occupy(key.clone(), item);
+        let Some(key) = key else {
+            self.set_ready(id.index);
+            return id;
+        };
+        let lane = self.lanes.entry(key).or_default();
+        let goes_before = |slot: &Slot<K, T>| {
+            slot.entry
+                .as_ref()
+                .is_some_and(|entry| entry.phase != Phase::Out && before(&entry.item))
+        };
+        let mut place = None;
+        if lane.list.last().is_some_and(|last| goes_before(&self.slots[last])) {
+            place = lane.list.first();
+            while let Some(index) = place
+                && !goes_before(&self.slots[index])
+            {
+                place = self.slots[index].links[LANE].next();
+            }
+        }
+        lane.list.insert(&mut self.slots, LANE, id.index, place);
+        lane.len += 1;
+        if lane.list.first() == Some(id.index) {
+            // It displaces the head that was there.
+            if let Some(next) = self.slots[id.index].links[LANE].next()
+                && self.phase(next) == Some(Phase::Ready)
+            {
+                self.ready.unlink(&mut self.slots, QUEUE, next);
+                self.set_phase(next, Phase::Held);
+            }
+            self.set_ready(id.index);
+        }
+        id
+    }
+
+    /// Hands out an item that may run: those that are free the longest first.
+    pub fn next_ready(&mut self) -> Option<Id> {
+        let index = self.ready.first()?;
+        self.ready.unlink(&mut self.slots, QUEUE, index);
+        self.set_phase(index, Phase::Out);
+        Some(Id {
+            index,
+            generation: self.slots[index].generation,
+        })
+    }
+
+    /// The item, wherever it is in its queue.
+    #[must_use]
+    pub fn item(&self, id: Id) -> Option<&T> {
+        let slot = self.slots.get(id.index)?;
+        let entry = slot.entry.as_ref()?;
+        (slot.generation == id.generation).then_some(&entry.item)
+    }
+
+    /// The item, wherever it is in its queue.
+    pub fn item_mut(&mut self, id: Id) -> Option<&mut T> {
+        let slot = self.slots.get_mut(id.index)?;
+        let entry = slot.entry.as_mut()?;
+        (slot.generation == id.generation).then_some(&mut entry.item)
+    }
+
+    /// The item of the same key right behind `id`.
+    #[must_use]
+    pub fn behind(&self, id: Id) -> Option<Id> {
+        self.item(id)?;
+        let index = self.slots[id.index].links[LANE].next()?;
+        Some(Id {
+            index,
+            generation: self.slots[index].generation,
+        })
+    }
+
+    /// Whether `id` is the first of its key, or has none.
+    #[must_use]
+    pub fn is_head(&self, id: Id) -> bool {
+        self.item(id).is_some() && self.slots[id.index].links[LANE].prev().is_none()
+    }
+
+    /// Takes the item out, wherever it is in its queue. When it was the head, its
+    /// successor may run.
+    pub fn finish(&mut self, id: Id) -> Option<T> {
+        self.item(id)?;
+        let index = id.index;
+        self.leave_phase(index);
+        let entry = self.slots[index].entry.take()?;
+        if let Some(key) = &entry.key
+            && let Some(lane) = self.lanes.get_mut(key)
+        {
+            let was_head = lane.list.first() == Some(index);
+            lane.list.unlink(&mut self.slots, LANE, index);
+            lane.len -= 1;
+            match lane.list.first() {
+                None => drop(self.lanes.remove(key)),
+                Some(head) if was_head && self.phase(head) == Some(Phase::Held) => {
+                    self.set_ready(head);
+                }
+                Some(_) => {}
+            }
+        }
+        let slot = &mut self.slots[index];
+        slot.generation = slot.generation.wrapping_add(1);
+        self.vacant.push(index);
+        Some(entry.item)
+    }
+
+    /// Keeps the item from running before `until`; as a head it holds its
+    /// successors. Parking again moves the time. `false` when there is no such item.
+    pub fn park(&mut self, id: Id, until: Time) -> bool {
+        if self.item(id).is_none() {
+            return false;
+        }
+        self.leave_phase(id.index);
+        self.set_phase(id.index, Phase::Parked(until));
+        let arrival = self.arrival(id.index);
+        self.parked.insert((until, arrival, id.index))
+    }
+
+    /// Lets an item that is parked or was handed out run again when it is its turn.
+    /// `false` when there is no such item.
+    pub fn release(&mut self, id: Id) -> bool {
+        if self.item(id).is_none() {
+            return false;
+        }
+        if matches!(self.phase(id.index), Some(Phase::Out | Phase::Parked(_))) {
+            self.leave_phase(id.index);
+            if self.is_head(id) {
+                self.set_ready(id.index);
+            } else {
+                self.set_phase(id.index, Phase::Held);
+            }
+        }
+        true
+    }
+
+    /// Releases one parked item whose time has come: the earliest, and of one time
+    /// the first to arrive. To be called until there is none.
+    pub fn release_due(&mut self, now: Time) -> Option<Id> {
+        let &(until, _, index) = self.parked.first()?;
+        if until > now {
+            return None;
+        }
+        let id = Id {
+            index,
+            generation: self.slots[index].generation,
+        };
+        self.release(id);
+        Some(id)
+    }
+
+    /// When the next parked item is due.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Time> {
+        self.parked.first().map(|&(until, _, _)| until)
+    }
+
+    /// Whether the item was handed out and not released or parked since.
+    #[must_use]
+    pub fn is_out(&self, id: Id) -> bool {
+        self.item(id).is_some() && self.phase(id.index) == Some(Phase::Out)
+    }
+
+    /// Items held.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.slots.len() - self.vacant.len()
+    }
+
+    /// Whether nothing is held.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Items held of `key`.
+    #[must_use]
+    pub fn len_of(&self, key: &K) -> usize {
+        self.lanes.get(key).map_or(0, |lane| lane.len)
+    }
+
+    /// All items, in no order that means anything, but the same at every run.
+    pub fn iter(&self) -> impl Iterator<Item = (Id, &T)> {
+        self.slots.iter().enumerate().filter_map(|(index, slot)| {
+            let generation = slot.generation;
+            let entry = slot.entry.as_ref()?;
+            Some((Id { index, generation }, &entry.item))
+        })
+    }
+
+    fn occupy(&mut self, key: Option<K>, item: T) -> Id {
+        self.arrivals += 1;
+        let entry = Some(Entry {
+            item,
+            key,
+            arrival: self.arrivals,
+            phase: Phase::Held,
+        });
+        if let Some(index) = self.vacant.pop() {
+            let slot = &mut self.slots[index];
+            slot.entry = entry;
+            return Id {
+                index,
+                generation: slot.generation,
+            };
+        }
+        self.slots.push(Slot {
+            generation: 0,
+            links: [Links::default(); 2],
+            entry,
+        });
+        Id {
+            index: self.slots.len() - 1,
+            generation: 0,
+        }
+    }
+
+    fn phase(&self, index: usize) -> Option<Phase> {
+        self.slots[index].entry.as_ref().map(|entry| entry.phase)
+    }
+
+    fn arrival(&self, index: usize) -> u64 {
+        let entry = self.slots[index].entry.as_ref();
+        entry.map_or(0, |entry| entry.arrival)
+    }
+
+    fn set_phase(&mut self, index: usize, phase: Phase) {
+        if let Some(entry) = &mut self.slots[index].entry {
+            entry.phase = phase;
+        }
+    }
+
+    fn set_ready(&mut self, index: usize) {
+        self.set_phase(index, Phase::Ready);
+        self.ready.insert(&mut self.slots, QUEUE, index, None);
+    }
+
+    /// Undoes what the item's phase keeps outside of its slot.
+    fn leave_phase(&mut self, index: usize) {
+        match self.phase(index) {
+            Some(Phase::Ready) => self.ready.unlink(&mut self.slots, QUEUE, index),
+            Some(Phase::Parked(until)) => {
+                let arrival = self.arrival(index);
+                self.parked.remove(&(until, arrival, index));
+            }
+            Some(Phase::Held | Phase::Out) | None => {}
+        }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests;
