@@ -243,6 +243,8 @@ pub mod codes {
     pub const STORE_FAILED: u32 = 10077;
     /// Another last sequence than expected.
     pub const WRONG_LAST_SEQUENCE: u32 = 10071;
+    /// This server leads nothing that could answer.
+    pub const NOT_LEADER: u32 = 10009;
     /// A message with this id is being stored.
     pub const DUPLICATE_IN_PROCESS: u32 = 10158;
     /// Another write to the subject is being stored.

@@ -1,1 +1,14 @@
-//! (being built)
+//! Publishing with acknowledgement: whose answer a message is, what it says, and
+//! when to send again.
+//!
+//! All answers come to one inbox. A publish carries the reply subject
+//! `<inbox>.<token>`; its answer is stored ([`Ack::Stored`]), refused, or nobody
+//! listens there ([`Ack::NoResponders`]: no stream, or an election).
+
+mod ack;
+mod inbox;
+mod retry;
+
+pub use ack::{Ack, parse_ack, transient};
+pub use inbox::{Inbox, ReplyBuf};
+pub use retry::{Config, Failure, Flight, Input, Output, Publisher, Verdict};
