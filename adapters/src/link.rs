@@ -11,6 +11,13 @@ use std::task::{Context, Poll};
 use futures_core::future::BoxFuture;
 use jetbus_core::{Message, Publish, Subject};
 
+#[cfg(feature = "nats")]
+mod nats;
+mod news;
+
+#[cfg(feature = "nats")]
+pub use self::nats::{Nats, NatsOptions};
+
 /// One connection to a server, or to something that behaves like one.
 pub trait Link: fmt::Debug + Send + Sync + 'static {
     /// Hands over a message without ever waiting.
@@ -70,6 +77,9 @@ pub enum Refused {
         /// The server's limit, in bytes.
         max: usize,
     },
+    /// Its subject, its reply or a header cannot be sent: empty, or with a space or
+    /// control character where none may be.
+    Invalid,
     /// It was closed.
     Closed,
 }
@@ -158,6 +168,9 @@ impl fmt::Display for Refused {
                 f,
                 "headers and payload have {len} bytes, the server takes at most {max}"
             ),
+            Self::Invalid => {
+                f.write_str("the subject, the reply or a header holds what cannot be sent")
+            }
             Self::Closed => f.write_str("the link is closed"),
         }
     }

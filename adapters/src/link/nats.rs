@@ -1,0 +1,254 @@
+//! A connection to nats-server, kept by async-nats.
+//!
+//! The client does connections, reconnects, TLS, logins and the NATS protocol. Its
+//! JetStream layer is not used: the core speaks that protocol.
+//!
+//! The client needs tokio, for its own tasks. When the bus runs on
+//! [`Tokio`](crate::runtime::Tokio), they live there; on any other runtime the
+//! link brings a private tokio runtime with one thread (`jetbus-nats`) and stops it
+//! with itself. Everything else runs where it is called, on any executor.
+
+use std::error::Error;
+use std::fmt;
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use async_nats::client::traits::Publisher;
+use async_nats::{Client, ConnectErrorKind, PublishErrorKind};
+use futures_core::future::BoxFuture;
+use jetbus_core::{Publish, Subject};
+use tokio::task::unconstrained;
+
+use super::news::Level;
+use super::{ConnectError, Inbox, Link, LinkError, LinkEvent, Refused};
+use crate::runtime::Runtime;
+
+mod backoff;
+mod convert;
+mod events;
+mod home;
+mod inbox;
+mod options;
+
+pub use options::NatsOptions;
+
+use events::Shared;
+use home::Home;
+use inbox::NatsInbox;
+
+/// How long closing waits for what was handed over to leave the process.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// A connection to nats-server, or to one server of a cluster at a time.
+///
+/// Dropping it ends the connection as [`close`](Link::close) does, but what was
+/// handed over last may not leave the process.
+pub struct Nats {
+    client: Arc<Client>,
+    shared: Arc<Shared>,
+    home: Home,
+    servers: String,
+    inbox_prefix: String,
+}
+
+impl Nats {
+    /// Connects, and stays connected until closed. `runtime` is what the bus runs
+    /// on; the call itself works on any executor.
+    ///
+    /// # Errors
+    /// When an option cannot be used (then nothing was sent), or no server can be
+    /// reached or lets us in. With
+    /// [`retry_first_connect`](NatsOptions::retry_first_connect) the latter are
+    /// news ([`LinkEvent::Error`]), and the link is returned before it is connected.
+    pub async fn connect(options: &NatsOptions, runtime: &dyn Runtime) -> Result<Self, LinkError> {
+        let checked = options.check().map_err(LinkError::Connect)?;
+        let home = Home::beside(runtime)
+            .map_err(|why| LinkError::Other(format!("no thread for the client: {why}").into()))?;
+        let shared = Arc::new(Shared::default());
+        let start = events::listen(checked.options, &shared)
+            .reconnect_delay_callback(backoff::delays(&shared));
+        let servers = checked.servers;
+        let client = match home.run(start.connect(servers)).await {
+            Some(Ok(client)) => Arc::new(client),
+            Some(Err(error)) => {
+                let error = connect_error(&error, checked.shown);
+                return Err(LinkError::Connect(error));
+            }
+            None => return Err(LinkError::Other("the client could not be started".into())),
+        };
+        shared.adopt(&client);
+        home.spawn(events::watch(
+            Arc::clone(&shared),
+            Arc::downgrade(&client),
+            options.ping_interval,
+        ));
+        Ok(Self {
+            client,
+            shared,
+            home,
+            servers: checked.shown,
+            inbox_prefix: options.inbox_prefix.clone(),
+        })
+    }
+
+    /// The first tokens of subjects for answers.
+    #[must_use]
+    pub fn inbox_prefix(&self) -> &str {
+        &self.inbox_prefix
+    }
+
+    fn lost() -> LinkError {
+        LinkError::Other("the connection was lost".into())
+    }
+}
+
+impl Link for Nats {
+    fn try_publish(&self, message: Publish<'_>) -> Result<(), Refused> {
+        match self.shared.news.level() {
+            Level::Up => {}
+            Level::Down => return Err(Refused::Disconnected),
+            Level::Closed => return Err(Refused::Closed),
+        }
+        let len = message
+            .headers
+            .wire_len()
+            .saturating_add(message.payload.len());
+        let max = self.client.max_payload();
+        if len > max {
+            return Err(Refused::TooLarge { len, max });
+        }
+        let message = convert::outgoing(message).ok_or(Refused::Invalid)?;
+        match once(self.client.publish_message(message)) {
+            Poll::Ready(Ok(())) => Ok(()),
+            Poll::Pending => Err(Refused::Busy),
+            Poll::Ready(Err(error)) => Err(match error.kind() {
+                PublishErrorKind::MaxPayloadExceeded => Refused::TooLarge { len, max },
+                PublishErrorKind::InvalidSubject => Refused::Invalid,
+                // The client's task is gone, whatever its last state says.
+                PublishErrorKind::Send => {
+                    self.shared.end();
+                    Refused::Closed
+                }
+            }),
+        }
+    }
+
+    fn ready(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async {
+            if let Some(connection) = self.shared.news.connection() {
+                let flush = self.client.flush();
+                let _ = self.shared.news.during(connection, flush).await;
+            }
+        })
+    }
+
+    fn subscribe(&self, pattern: Subject) -> BoxFuture<'_, Result<Box<dyn Inbox>, LinkError>> {
+        Box::pin(async move {
+            if self.shared.news.level() == Level::Closed {
+                return Err(LinkError::Closed);
+            }
+            let pattern = async_nats::Subject::from(pattern.as_str());
+            match self.client.subscribe(pattern).await {
+                Ok(inbox) => Ok(Box::new(NatsInbox::new(inbox, Arc::clone(&self.shared))) as _),
+                Err(_) if self.shared.news.level() == Level::Closed => Err(LinkError::Closed),
+                Err(error) => Err(LinkError::Other(error.to_string().into())),
+            }
+        })
+    }
+
+    fn flush(&self) -> BoxFuture<'_, Result<(), LinkError>> {
+        Box::pin(async {
+            let news = &self.shared.news;
+            let Some(connection) = news.connection() else {
+                return Err(match news.level() {
+                    Level::Closed => LinkError::Closed,
+                    Level::Down | Level::Up => Self::lost(),
+                });
+            };
+            match news.during(connection, self.client.flush()).await {
+                Some(Ok(())) => Ok(()),
+                _ if news.level() == Level::Closed => Err(LinkError::Closed),
+                _ => Err(Self::lost()),
+            }
+        })
+    }
+
+    fn poll_event(&self, cx: &mut Context<'_>) -> Poll<Option<LinkEvent>> {
+        self.shared.news.poll(cx)
+    }
+
+    fn close(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async {
+            if self.shared.news.level() == Level::Up {
+                let client = Arc::clone(&self.client);
+                let flush = async move { tokio::time::timeout(LINGER, client.flush()).await };
+                self.home.run(flush).await;
+            }
+            self.end();
+        })
+    }
+}
+
+impl Nats {
+    fn end(&self) {
+        // Draining makes the client's task end although inboxes still hold it. While
+        // it reconnects it does not listen; then `backoff` stops it.
+        let _ = once(self.client.drain());
+        self.shared.end();
+        self.home.close();
+    }
+}
+
+impl Drop for Nats {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+impl fmt::Debug for Nats {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Nats")
+            .field("servers", &self.servers)
+            .field("level", &self.shared.news.level())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Polls once: the client's futures wait only for room in its queue. Dropped while
+/// they wait, they have put nothing there. Without `unconstrained`, a tokio task
+/// that has used up its turn would see a full queue where there is room.
+fn once<T>(work: impl Future<Output = T>) -> Poll<T> {
+    pin!(unconstrained(work)).poll(&mut Context::from_waker(Waker::noop()))
+}
+
+fn connect_error(error: &async_nats::ConnectError, servers: String) -> ConnectError {
+    let reason = error.to_string();
+    match error.kind() {
+        ConnectErrorKind::AuthorizationViolation | ConnectErrorKind::Authentication => {
+            ConnectError::Authorization { servers }
+        }
+        ConnectErrorKind::Tls => ConnectError::Tls { servers, reason },
+        _ if is_tls(error) => ConnectError::Tls { servers, reason },
+        _ => ConnectError::Unreachable { servers, reason },
+    }
+}
+
+/// Whether TLS is behind an error of input or output.
+fn is_tls(error: &(dyn Error + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if error.is::<async_nats::rustls::Error>() {
+            return true;
+        }
+        // An `io::Error` does not count what it wraps among its sources.
+        let wrapped = error.downcast_ref::<std::io::Error>();
+        next = match wrapped.and_then(std::io::Error::get_ref) {
+            Some(wrapped) => Some(wrapped),
+            None => error.source(),
+        };
+    }
+    false
+}

@@ -1,0 +1,155 @@
+//! Messages between the core's types and the client's.
+
+use async_nats::{HeaderMap, HeaderName, HeaderValue};
+use bytes::BytesMut;
+use jetbus_core::{Headers, Message, Publish, Status, Subject};
+
+/// Bytes of subjects carved from one allocation.
+const CHUNK: usize = 8 * 1_024;
+
+/// Makes subjects out of the client's text, many to an allocation. One that is
+/// kept keeps its whole chunk.
+#[derive(Debug, Default)]
+pub(super) struct Texts(BytesMut);
+
+impl Texts {
+    pub(super) fn message(&mut self, message: async_nats::Message) -> Message {
+        let headers = match &message.headers {
+            Some(headers) if !headers.is_empty() => incoming_headers(headers),
+            _ => Headers::new(),
+        };
+        let status = message.status.map(|code| Status {
+            code: code.as_u16(),
+            description: message.description.unwrap_or_default().into(),
+        });
+        Message {
+            subject: self.subject(message.subject.as_str()),
+            reply: message.reply.map(|reply| self.subject(reply.as_str())),
+            headers,
+            status,
+            payload: message.payload,
+        }
+    }
+
+    fn subject(&mut self, text: &str) -> Subject {
+        if self.0.capacity() < text.len() {
+            self.0.reserve(CHUNK.max(text.len()));
+        }
+        self.0.extend_from_slice(text.as_bytes());
+        // The text of a `str` is UTF-8: the default never stands in.
+        Subject::from_utf8(self.0.split().freeze()).unwrap_or(Subject::from_static(""))
+    }
+}
+
+/// The client hands over headers without their order; names are sorted so that
+/// equal messages look equal.
+fn incoming_headers(map: &HeaderMap) -> Headers {
+    let mut all: Vec<(&str, &[HeaderValue])> = map
+        .iter()
+        .map(|(name, values)| (name.as_ref(), values.as_slice()))
+        .collect();
+    all.sort_unstable_by_key(|(name, _)| *name);
+    let mut headers = Headers::new();
+    for (name, values) in all {
+        for value in values {
+            if let Err(error) = headers.append(name, value.as_str()) {
+                tracing::debug!(%error, "a received header is left out");
+            }
+        }
+    }
+    headers
+}
+
+/// `None` when something in it cannot be sent.
+pub(super) fn outgoing(message: Publish<'_>) -> Option<async_nats::message::OutboundMessage> {
+    let reply = match message.reply {
+        // The client looks at subjects only.
+        Some(reply) if reply.is_empty() || reply.bytes().any(|b| b <= b' ' || b == 0x7f) => {
+            return None;
+        }
+        Some(reply) => Some(async_nats::Subject::from(reply)),
+        None => None,
+    };
+    let headers = match message.headers.is_empty() {
+        true => None,
+        false => Some(outgoing_headers(message.headers)?),
+    };
+    Some(async_nats::message::OutboundMessage {
+        subject: async_nats::Subject::from_utf8(message.subject.as_bytes().clone()).ok()?,
+        reply,
+        headers,
+        payload: message.payload.clone(),
+    })
+}
+
+fn outgoing_headers(headers: &Headers) -> Option<HeaderMap> {
+    let mut map = HeaderMap::new();
+    for (name, value) in headers.iter() {
+        let name: HeaderName = name.parse().ok()?;
+        let value: HeaderValue = value.parse().ok()?;
+        map.append(name, value);
+    }
+    Some(map)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+
+    #[test]
+    fn messages_arrive_whole() {
+        let mut map = HeaderMap::new();
+        map.append("b", "2");
+        map.append("a", "1");
+        map.append("b", "3");
+        let mut texts = Texts::default();
+        let message = texts.message(async_nats::Message {
+            subject: "orders.placed".into(),
+            reply: Some("_INBOX.1".into()),
+            payload: Bytes::from_static(b"x"),
+            headers: Some(map),
+            status: Some(async_nats::StatusCode::REQUEST_TERMINATED),
+            description: Some("Consumer Deleted".into()),
+            length: 0,
+        });
+        assert_eq!(message.subject, "orders.placed");
+        assert_eq!(message.reply.unwrap(), "_INBOX.1");
+        let headers: Vec<_> = message.headers.iter().collect();
+        assert_eq!(headers, [("a", "1"), ("b", "2"), ("b", "3")]);
+        let status = message.status.unwrap();
+        assert_eq!(
+            (status.code, &*status.description),
+            (409, "Consumer Deleted")
+        );
+        assert_eq!(message.payload, "x");
+    }
+
+    #[test]
+    fn subjects_share_chunks_and_outgrow_them() {
+        let mut texts = Texts::default();
+        let first = texts.subject("a.b");
+        let start = texts.0.as_ptr();
+        let long = "x".repeat(3 * CHUNK);
+        let all: Vec<_> = (0..1_000).map(|n| texts.subject(&n.to_string())).collect();
+        assert_eq!(all.first().unwrap().as_bytes().as_ptr(), start);
+        assert_eq!(texts.subject(&long), *long);
+        assert!(all.iter().enumerate().all(|(n, s)| *s == *n.to_string()));
+        assert_eq!(first, "a.b");
+    }
+
+    #[test]
+    fn what_would_break_the_protocol_is_refused() {
+        let (subject, headers, payload) = ("a".into(), Headers::new(), Bytes::new());
+        let publish = |reply| Publish {
+            subject: &subject,
+            reply,
+            headers: &headers,
+            payload: &payload,
+        };
+        assert!(outgoing(publish(Some("_INBOX.1"))).is_some());
+        for bad in ["", "a b", "a\r\nPUB x 0", "a\tb"] {
+            assert!(outgoing(publish(Some(bad))).is_none(), "{bad:?}");
+        }
+    }
+}

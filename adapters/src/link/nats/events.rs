@@ -1,0 +1,165 @@
+//! From the client's events to the link's.
+//!
+//! The client drops events when nobody takes them at once, and sends them a moment
+//! before its own state follows. So events are only a hint to look: what counts is
+//! how many connections the client has made and which server it now knows.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::time::Duration;
+
+use async_nats::connection::State;
+use async_nats::{Client, ConnectOptions, Event, ServerError};
+
+use crate::link::news::News;
+use crate::link::{LinkEvent, ServerInfo};
+
+use super::inbox::Readers;
+
+/// What the client's tasks and the link share.
+#[derive(Debug, Default)]
+pub(super) struct Shared {
+    pub(super) news: News,
+    pub(super) readers: Readers,
+    client: OnceLock<Weak<Client>>,
+    /// Id of the server last told of, and its number for this client: together
+    /// they differ for every connection.
+    server: Mutex<(String, u64)>,
+}
+
+impl Shared {
+    /// Nothing more will come or go.
+    pub(super) fn end(&self) {
+        self.news.close();
+        self.readers.wake();
+    }
+
+    /// From now on `client` is the one asked.
+    pub(super) fn adopt(&self, client: &Arc<Client>) {
+        let _ = self.client.set(Arc::downgrade(client));
+        self.apply(client, look(client));
+    }
+
+    async fn hear(&self, event: Event) {
+        match event {
+            Event::Connected => self.hear_connected().await,
+            Event::Disconnected => self.news.disconnected(),
+            Event::LameDuckMode => self.news.note(LinkEvent::LameDuck),
+            Event::SlowConsumer(_) => self.news.note(LinkEvent::SlowConsumer),
+            Event::ServerError(ServerError::Other(text)) => {
+                self.news.note(LinkEvent::Error(text.into()));
+            }
+            Event::ServerError(error) => self.news.note(LinkEvent::Error(error.to_string().into())),
+            Event::ClientError(error) => self.news.note(LinkEvent::Error(error.to_string().into())),
+            // The link drains the client only to end it, and hears of the end by
+            // `Tail`.
+            Event::Draining | Event::Closed => {}
+        }
+    }
+
+    async fn hear_connected(&self) {
+        let Some(client) = self.client.get().and_then(Weak::upgrade) else {
+            // Not adopted yet; `adopt` looks for itself.
+            return;
+        };
+        // The event is a moment ahead of what the server said of itself.
+        for _ in 0..20 {
+            let info = client.try_server_info().unwrap_or_default();
+            if *self.server() != (info.server_id, info.client_id) {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        self.apply(&client, (look(&client).0, true));
+    }
+
+    fn apply(&self, client: &Client, (connects, up): (u64, bool)) {
+        match client.try_server_info() {
+            Some(info) if up && connects > 0 => {
+                *self.server() = (info.server_id.clone(), info.client_id);
+                self.news.connected(connects, describe(&info));
+            }
+            _ if up => {}
+            _ => self.news.disconnected(),
+        }
+    }
+
+    fn server(&self) -> MutexGuard<'_, (String, u64)> {
+        self.server.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Makes the client call `shared`. The callback is owned by a task that ends when
+/// the client's own task has ended; then the link has, too.
+pub(super) fn listen(options: ConnectOptions, shared: &Arc<Shared>) -> ConnectOptions {
+    let tail = Tail(Arc::clone(shared));
+    options.event_callback(move |event| {
+        let shared = Arc::clone(&tail.0);
+        async move { shared.hear(event).await }
+    })
+}
+
+struct Tail(Arc<Shared>);
+
+impl Drop for Tail {
+    fn drop(&mut self) {
+        self.0.end();
+    }
+}
+
+/// Looks every `interval`, for the events that the client has dropped. Believes
+/// what it sees when it sees the same twice: an event on its way is no loss.
+pub(super) async fn watch(shared: Arc<Shared>, client: Weak<Client>, interval: Duration) {
+    let mut last = None;
+    loop {
+        tokio::time::sleep(interval).await;
+        let Some(client) = client.upgrade() else {
+            return;
+        };
+        let seen = look(&client);
+        if last == Some(seen) {
+            let known = shared.news.connection();
+            if known != seen.1.then_some(seen.0) {
+                shared.apply(&client, seen);
+            }
+        }
+        last = Some(seen);
+    }
+}
+
+fn look(client: &Client) -> (u64, bool) {
+    let connects = client.statistics().connects.load(Ordering::Relaxed);
+    (connects, client.connection_state() == State::Connected)
+}
+
+fn describe(info: &async_nats::ServerInfo) -> ServerInfo {
+    ServerInfo {
+        name: info.server_name.clone(),
+        version: version(&info.version),
+        max_payload: info.max_payload,
+    }
+}
+
+/// `2.15.1`, also with a `v` before or a suffix behind; what is missing is 0.
+fn version(text: &str) -> (u32, u32, u32) {
+    let mut numbers = text.trim_start_matches('v').splitn(3, '.').map(|part| {
+        let digits = part.bytes().take_while(u8::is_ascii_digit).count();
+        part.get(..digits).and_then(|n| n.parse().ok()).unwrap_or(0)
+    });
+    let mut next = || numbers.next().unwrap_or(0);
+    (next(), next(), next())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::version;
+
+    #[test]
+    fn versions_are_read() {
+        assert_eq!(version("2.15.1"), (2, 15, 1));
+        assert_eq!(version("v2.10.0-beta.3"), (2, 10, 0));
+        assert_eq!(version("2.15"), (2, 15, 0));
+        assert_eq!(version("unknown"), (0, 0, 0));
+        assert_eq!(version("2.99999999999.1"), (2, 0, 1));
+    }
+}

@@ -1,0 +1,73 @@
+//! Messages of one subscription.
+
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::task::{Context, Poll};
+
+use async_nats::Subscriber;
+use atomic_waker::AtomicWaker;
+use futures_core::Stream;
+use jetbus_core::Message;
+
+use crate::link::Inbox;
+use crate::link::news::Level;
+
+use super::convert::Texts;
+use super::events::Shared;
+
+/// The tasks that read inboxes: while it reconnects, the client would not tell
+/// them that the link was closed.
+#[derive(Debug, Default)]
+pub(super) struct Readers(Mutex<Vec<Weak<AtomicWaker>>>);
+
+impl Readers {
+    fn add(&self) -> Arc<AtomicWaker> {
+        let reader = Arc::new(AtomicWaker::new());
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|reader| reader.strong_count() > 0);
+        all.push(Arc::downgrade(&reader));
+        reader
+    }
+
+    pub(super) fn wake(&self) {
+        let all = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        for reader in all.iter().filter_map(Weak::upgrade) {
+            reader.wake();
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct NatsInbox {
+    subscriber: Subscriber,
+    texts: Texts,
+    shared: Arc<Shared>,
+    reader: Arc<AtomicWaker>,
+}
+
+impl NatsInbox {
+    pub(super) fn new(subscriber: Subscriber, shared: Arc<Shared>) -> Self {
+        Self {
+            subscriber,
+            texts: Texts::default(),
+            reader: shared.readers.add(),
+            shared,
+        }
+    }
+}
+
+impl Inbox for NatsInbox {
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Message>> {
+        match Pin::new(&mut self.subscriber).poll_next(cx) {
+            Poll::Ready(message) => Poll::Ready(message.map(|m| self.texts.message(m))),
+            Poll::Pending => {
+                // Registered before the look, so that the end is not missed.
+                self.reader.register(cx.waker());
+                match self.shared.news.level() {
+                    Level::Closed => Poll::Ready(None),
+                    Level::Down | Level::Up => Poll::Pending,
+                }
+            }
+        }
+    }
+}
