@@ -178,6 +178,13 @@ impl<K: Clone + Eq + Hash, T> Keyed<K, T> {
         })
     }
 
+    /// Whether the item has a key.
+    #[must_use]
+    pub fn has_key(&self, id: Id) -> bool {
+        let entry = self.slots.get(id.index).and_then(|slot| slot.entry.as_ref());
+        self.item(id).is_some() && entry.is_some_and(|entry| entry.key.is_some())
+    }
+
     /// Whether `id` is the first of its key, or has none.
     #[must_use]
     pub fn is_head(&self, id: Id) -> bool {
