@@ -207,7 +207,9 @@ struct Held<T> {
 enum State<T> {
     Here(T),
     /// Given back, and waited for. When `due`, its place counts as free.
-    Away { due: bool },
+    Away {
+        due: bool,
+    },
 }
 
 impl<T> Held<T> {
@@ -329,7 +331,8 @@ impl<T: Clone> Delivery<T> {
     /// When [`Input::Tick`] is due.
     #[must_use]
     pub fn deadline(&self) -> Option<Time> {
-        let lease = (self.connected && self.lease_at < Time::NEVER).then_some(self.lease_at);
+        let leased = self.connected && self.keyed.len() > 0 && self.lease_at < Time::NEVER;
+        let lease = leased.then_some(self.lease_at);
         lease.into_iter().chain(self.keyed.deadline()).min()
     }
 
@@ -380,9 +383,12 @@ impl<T: Clone> Delivery<T> {
             return;
         }
         let stream_seq = meta.stream_seq;
-        if self.held() >= self.config.window.saturating_mul(2) {
+        let window = self.config.window;
+        // With what is waited for: a third window at most.
+        if self.held() >= window.saturating_mul(2) || self.keyed.len() >= window.saturating_mul(3) {
             self.publish(reply, ack::nak(None));
-            self.events.push_back(DeliveryEvent::Overflow { stream_seq });
+            self.events
+                .push_back(DeliveryEvent::Overflow { stream_seq });
             return;
         }
         let held = Held {
@@ -435,7 +441,8 @@ impl<T: Clone> Delivery<T> {
             Outcome::Returned => {
                 if let Some(held) = self.keyed.item(id) {
                     let stream_seq = held.meta.stream_seq;
-                    self.events.push_back(DeliveryEvent::Returned { stream_seq });
+                    self.events
+                        .push_back(DeliveryEvent::Returned { stream_seq });
                 }
                 self.give_back(now, id, None);
             }
@@ -498,7 +505,8 @@ impl<T: Clone> Delivery<T> {
         if keyless || crowded {
             self.remove(id);
             if crowded && !keyless {
-                self.events.push_back(DeliveryEvent::NotReturned { stream_seq });
+                self.events
+                    .push_back(DeliveryEvent::NotReturned { stream_seq });
             }
             return;
         }
@@ -566,7 +574,8 @@ impl<T: Clone> Delivery<T> {
                 }
                 State::Away { .. } => {
                     self.remove(id);
-                    self.events.push_back(DeliveryEvent::NotReturned { stream_seq });
+                    self.events
+                        .push_back(DeliveryEvent::NotReturned { stream_seq });
                 }
             }
         }
@@ -614,7 +623,10 @@ impl<T: Clone> Delivery<T> {
 
     fn is_running(&self, job: JobId) -> bool {
         self.keyed.is_out(job.id)
-            && self.keyed.item(job.id).is_some_and(|held| held.runs == job.run)
+            && self
+                .keyed
+                .item(job.id)
+                .is_some_and(|held| held.runs == job.run)
     }
 
     fn remove(&mut self, id: Id) -> Option<Held<T>> {
