@@ -139,10 +139,7 @@ fn an_expired_pull_is_followed_at_once() {
         out(&mut pull);
         for beat in 1..5 {
             let message = status(0, 100, "Idle Heartbeat", None);
-            assert_eq!(
-                pull.receive(at(beat * 1000), &message),
-                Received::Control
-            );
+            assert_eq!(pull.receive(at(beat * 1000), &message), Received::Control);
         }
         pull.receive(at(5000), &status(0, 408, "Request Timeout", pending));
         assert_eq!(asked(&mut pull), [(1, 10)]);
@@ -193,10 +190,7 @@ fn a_missing_consumer_is_told_and_pulled_again_later() {
     let mut pull = connected(10);
     out(&mut pull);
     pull.receive(at(1), &status(0, 503, "", None));
-    assert_eq!(
-        out(&mut pull),
-        (vec![], vec![PullEvent::ConsumerMissing])
-    );
+    assert_eq!(out(&mut pull), (vec![], vec![PullEvent::ConsumerMissing]));
     let retry = pull.deadline().unwrap();
     assert!(retry >= at(51) && retry <= at(101));
     pull.handle(retry, Input::Tick);
@@ -418,7 +412,9 @@ impl World {
                     let refusal = status(number, 409, "Exceeded MaxWaiting", Some(batch));
                     self.pull.receive(self.now, &refusal);
                 } else if !self.frozen {
-                    self.server.waiting.insert(number, (batch, self.now + EXPIRES));
+                    self.server
+                        .waiting
+                        .insert(number, (batch, self.now + EXPIRES));
                 }
             }
             if quiet {
@@ -446,7 +442,8 @@ impl World {
                     let over = status(number, 408, "Request Timeout", Some(left));
                     self.pull.receive(self.now, &over);
                 } else {
-                    self.pull.receive(self.now, &status(number, 100, "Idle Heartbeat", None));
+                    self.pull
+                        .receive(self.now, &status(number, 100, "Idle Heartbeat", None));
                 }
             }
             self.settle();
