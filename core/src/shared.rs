@@ -14,3 +14,4 @@ pub mod router;
 pub mod session;
 pub mod streams;
 pub mod topics;
+mod waiters;

@@ -96,6 +96,33 @@ impl<T> Queue<T> {
     }
 }
 
+/// Stand-in for crossbeam's `AtomicCell`, weaker than it: it orders nothing, and
+/// the cell beside it fails the model when two turns are not ordered by others.
+#[derive(Debug)]
+pub(crate) struct Slot<T> {
+    turn: loom::cell::UnsafeCell<()>,
+    value: std::sync::Mutex<Option<Box<T>>>,
+}
+
+impl<T> Slot<T> {
+    pub(crate) fn new() -> Self {
+        Self {
+            turn: loom::cell::UnsafeCell::new(()),
+            value: std::sync::Mutex::new(None),
+        }
+    }
+
+    pub(crate) fn put(&self, value: Box<T>) {
+        self.turn.with_mut(|_| ());
+        *self.value.lock().expect("no poisoning in a model") = Some(value);
+    }
+
+    pub(crate) fn take(&self) -> Option<Box<T>> {
+        self.turn.with_mut(|_| ());
+        self.value.lock().expect("no poisoning in a model").take()
+    }
+}
+
 /// Stand-in for atomic-waker.
 #[derive(Debug, Default)]
 pub(crate) struct WakerCell(loom::sync::Mutex<Option<Waker>>);

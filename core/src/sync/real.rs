@@ -97,6 +97,37 @@ impl<T> Queue<T> {
     }
 }
 
+/// Room for one boxed value that a single owner at a time fills or empties.
+///
+/// Whose turn it is must be settled by other means, and the turns ordered by
+/// them: the model's arm orders nothing and fails on any overlap.
+pub(crate) struct Slot<T>(crossbeam_utils::atomic::AtomicCell<Option<Box<T>>>);
+
+impl<T> Slot<T> {
+    /// A box is as wide as an atomic word, so that no lock is behind this.
+    const LOCK_FREE: () =
+        assert!(crossbeam_utils::atomic::AtomicCell::<Option<Box<T>>>::is_lock_free());
+
+    pub(crate) fn new() -> Self {
+        let () = Self::LOCK_FREE;
+        Self(crossbeam_utils::atomic::AtomicCell::new(None))
+    }
+
+    pub(crate) fn put(&self, value: Box<T>) {
+        self.0.store(Some(value));
+    }
+
+    pub(crate) fn take(&self) -> Option<Box<T>> {
+        self.0.take()
+    }
+}
+
+impl<T> std::fmt::Debug for Slot<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Slot").finish_non_exhaustive()
+    }
+}
+
 /// The waker of one waiting task.
 #[derive(Debug, Default)]
 pub(crate) struct WakerCell(atomic_waker::AtomicWaker);
