@@ -11,9 +11,12 @@ use std::task::{Context, Poll};
 use futures_core::future::BoxFuture;
 use jetbus_core::{Message, Publish, Subject};
 
+mod embedded;
 #[cfg(feature = "nats")]
 mod nats;
 mod news;
+
+pub use self::embedded::{Embedded, EmbeddedBroker};
 
 #[cfg(feature = "nats")]
 pub use self::nats::{Nats, NatsOptions};

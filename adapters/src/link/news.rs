@@ -5,14 +5,12 @@
 //! listener looks. Everything else waits in a bounded list.
 
 use std::collections::VecDeque;
-use std::future::poll_fn;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
 use atomic_waker::AtomicWaker;
 use futures_channel::oneshot;
-use futures_core::Future;
 
 use super::{LinkEvent, ServerInfo};
 
@@ -61,6 +59,7 @@ impl News {
     }
 
     /// The number of the present connection.
+    #[cfg(any(test, feature = "nats"))]
     pub(super) fn connection(&self) -> Option<u64> {
         let board = self.board();
         let up = board.server.is_some() && !board.closed;
@@ -85,6 +84,7 @@ impl News {
         });
     }
 
+    #[cfg(any(test, feature = "nats"))]
     pub(super) fn disconnected(&self) {
         self.change(|board| board.server.take().is_some());
     }
@@ -115,9 +115,6 @@ impl News {
             (Some(told), Some(_)) if told == board.connects => {}
             (Some(_), _) => {
                 board.told = None;
-                if board.server.is_some() {
-                    cx.waker().wake_by_ref();
-                }
                 return Poll::Ready(Some(LinkEvent::Disconnected));
             }
             (None, Some(server)) => {
@@ -144,11 +141,11 @@ impl News {
     pub(super) async fn during<T>(
         &self,
         connection: u64,
-        work: impl Future<Output = T>,
+        work: impl std::future::Future<Output = T>,
     ) -> Option<T> {
         let mut changed = self.changed();
         let mut work = std::pin::pin!(work);
-        poll_fn(|cx| {
+        std::future::poll_fn(|cx| {
             if let Poll::Ready(done) = work.as_mut().poll(cx) {
                 return Poll::Ready((self.connection() == Some(connection)).then_some(done));
             }
@@ -163,6 +160,7 @@ impl News {
         .await
     }
 
+    #[cfg(feature = "nats")]
     fn changed(&self) -> oneshot::Receiver<()> {
         let (tell, told) = oneshot::channel();
         let mut board = self.board();
