@@ -8,6 +8,7 @@ pub use api::Api;
 
 use crate::Subject;
 use crate::subject::{NameError, check_pattern};
+pub(crate) use escape::fnv128;
 use escape::{escape, shorten, unescape};
 
 /// The longest name of a stream or consumer that this crate makes, in bytes.

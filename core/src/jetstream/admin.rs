@@ -108,7 +108,15 @@ macro_rules! answers {
     )*};
 }
 
-answers!(AccountInfo, StreamInfo, StreamNames, Success, Purged, ConsumerInfo, ConsumerNames);
+answers!(
+    AccountInfo,
+    StreamInfo,
+    StreamNames,
+    Success,
+    Purged,
+    ConsumerInfo,
+    ConsumerNames
+);
 
 /// Reads the answer to a request.
 ///

@@ -44,22 +44,42 @@ fn requests_are_those_of_the_server() {
             "STREAM.NAMES",
             json!({"subject": "a.b", "offset": 0}),
         ),
-        (stream_names(&api, None, 7), "STREAM.NAMES", json!({"offset": 7})),
+        (
+            stream_names(&api, None, 7),
+            "STREAM.NAMES",
+            json!({"offset": 7}),
+        ),
         (purge_stream(&api, "S", None), "STREAM.PURGE.S", Value::Null),
         (
             purge_stream(&api, "S", Some("a")),
             "STREAM.PURGE.S",
             json!({"filter": "a"}),
         ),
-        (message_at(&api, "S", 3), "STREAM.MSG.GET.S", json!({"seq": 3})),
+        (
+            message_at(&api, "S", 3),
+            "STREAM.MSG.GET.S",
+            json!({"seq": 3}),
+        ),
         (
             last_message(&api, "S", "a"),
             "STREAM.MSG.GET.S",
             json!({"last_by_subj": "a"}),
         ),
-        (consumer_info(&api, "S", "c"), "CONSUMER.INFO.S.c", Value::Null),
-        (delete_consumer(&api, "S", "c"), "CONSUMER.DELETE.S.c", Value::Null),
-        (consumer_names(&api, "S", 0), "CONSUMER.NAMES.S", json!({"offset": 0})),
+        (
+            consumer_info(&api, "S", "c"),
+            "CONSUMER.INFO.S.c",
+            Value::Null,
+        ),
+        (
+            delete_consumer(&api, "S", "c"),
+            "CONSUMER.DELETE.S.c",
+            Value::Null,
+        ),
+        (
+            consumer_names(&api, "S", 0),
+            "CONSUMER.NAMES.S",
+            json!({"offset": 0}),
+        ),
     ];
     for (request, subject, expected) in table {
         assert_eq!(request.subject.as_str(), format!("$JS.API.{subject}"));
@@ -115,8 +135,10 @@ fn a_consumer_keeps_what_this_crate_does_not_know() {
 
 #[test]
 fn lists_may_be_null() {
-    let names: StreamNames =
-        answer(&message(r#"{"total":0,"offset":0,"limit":1024,"streams":null}"#)).unwrap();
+    let names: StreamNames = answer(&message(
+        r#"{"total":0,"offset":0,"limit":1024,"streams":null}"#,
+    ))
+    .unwrap();
     assert_eq!(names.streams, Vec::<String>::new());
     let names: ConsumerNames =
         answer(&message(r#"{"total":1,"offset":0,"consumers":["c"]}"#)).unwrap();
@@ -138,8 +160,14 @@ fn refusals_are_errors() {
     assert!(refused(10059).is_not_found() && !refused(10059).is_transient());
     assert!(refused(10008).is_transient());
     assert_eq!(refused(10065).err_code(), Some(10065));
-    assert_eq!(refused(10014).to_string(), "the server refused: gone (10014)");
-    assert_eq!(answer::<Success>(&status(503)), Err(AdminError::NoResponders));
+    assert_eq!(
+        refused(10014).to_string(),
+        "the server refused: gone (10014)"
+    );
+    assert_eq!(
+        answer::<Success>(&status(503)),
+        Err(AdminError::NoResponders)
+    );
     assert!(AdminError::NoResponders.is_transient());
     assert!(matches!(
         answer::<Success>(&status(408)),
@@ -147,7 +175,10 @@ fn refusals_are_errors() {
     ));
     for bad in ["", "{", "[]", "7", "{}", r#"{"success":1}"#] {
         assert!(
-            matches!(answer::<Success>(&message(bad)), Err(AdminError::Malformed(_))),
+            matches!(
+                answer::<Success>(&message(bad)),
+                Err(AdminError::Malformed(_))
+            ),
             "{bad}"
         );
     }
@@ -175,7 +206,10 @@ fn stored_messages_are_unpacked() {
         r#"{"message":{"subject":"a","seq":2,"time":"2026-11-22T12:04:42Z","hdrs":"aGVsbG8="}}"#,
         "{}",
     ] {
-        assert!(matches!(stored_message(&message(bad)), Err(AdminError::Malformed(_))), "{bad}");
+        assert!(
+            matches!(stored_message(&message(bad)), Err(AdminError::Malformed(_))),
+            "{bad}"
+        );
     }
     let gone = r#"{"error":{"code":404,"err_code":10037,"description":"no message found"}}"#;
     assert!(stored_message(&message(gone)).unwrap_err().is_not_found());
