@@ -152,7 +152,8 @@ pub enum Outcome {
     Created,
     /// It was changed.
     Updated,
-    /// It is somebody else's and used as it is.
+    /// It is somebody else's, or a stream of another name that stores the subjects;
+    /// it is used as it is.
     Adopted,
     /// A newer version of its owner configured it; it is used as it is.
     Yielded {
@@ -169,7 +170,7 @@ impl fmt::Display for ProvisionEvent {
         match self.outcome {
             Outcome::Created => write!(f, "{asset} {name} was created")?,
             Outcome::Updated => write!(f, "{asset} {name} was updated")?,
-            Outcome::Adopted => write!(f, "{asset} {name} is somebody else's and used as it is")?,
+            Outcome::Adopted => write!(f, "{asset} {name} was adopted as it is")?,
             Outcome::Yielded { to } => write!(
                 f,
                 "{asset} {name} has the newer configuration version {to} and is used as it is"

@@ -278,14 +278,19 @@ fn differences(wanted: &ConsumerConfig, found: &ConsumerConfig) -> Vec<Differenc
     compare(
         "opt_start_seq",
         Change::AtCreation,
-        &wanted.opt_start_seq,
-        &found.opt_start_seq,
+        &wanted.opt_start_seq.unwrap_or_default(),
+        &found.opt_start_seq.unwrap_or_default(),
     );
+    let time = |config: &ConsumerConfig| {
+        config
+            .opt_start_time
+            .map_or_else(String::new, |time| time.to_string())
+    };
     compare(
         "opt_start_time",
         Change::AtCreation,
-        &wanted.opt_start_time,
-        &found.opt_start_time,
+        &time(wanted),
+        &time(found),
     );
     let ack_wait = |config: &ConsumerConfig| match config.ack_wait {
         0 => Duration::from_nanos(DEFAULT_ACK_WAIT),
