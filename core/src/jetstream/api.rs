@@ -11,6 +11,13 @@ use serde_json::{Map, Value};
 
 use crate::Timestamp;
 
+mod info;
+
+pub use info::{
+    AccountInfo, ConsumerInfo, ConsumerNames, Position, Purged, StreamInfo, StreamNames,
+    StreamState, Success,
+};
+
 /// When a stored message may go.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -223,6 +230,8 @@ pub mod codes {
     pub const UNAVAILABLE: u32 = 10008;
     /// The new consumer differs where an update may not.
     pub const CONSUMER_CREATE: u32 = 10012;
+    /// A consumer of this name has another configuration.
+    pub const CONSUMER_NAME_IN_USE: u32 = 10013;
     /// No such consumer.
     pub const CONSUMER_NOT_FOUND: u32 = 10014;
     /// No such message.
@@ -245,6 +254,10 @@ pub mod codes {
     pub const WRONG_LAST_SEQUENCE: u32 = 10071;
     /// This server leads nothing that could answer.
     pub const NOT_LEADER: u32 = 10009;
+    /// A consumer to be created is there already.
+    pub const CONSUMER_EXISTS: u32 = 10148;
+    /// A consumer to be updated is not there.
+    pub const CONSUMER_DOES_NOT_EXIST: u32 = 10149;
     /// A message with this id is being stored.
     pub const DUPLICATE_IN_PROCESS: u32 = 10158;
     /// Another write to the subject is being stored.
