@@ -136,9 +136,9 @@ fn every_closer_gets_the_same_report() {
 }
 
 /// Invariant: a waiter that is dropped does not lose the wake-up of another.
-/// Threads: the last operation, a waiter that gives up, a waiter. Bounded by 3.
+/// Threads: the last operation, a waiter that gives up, a waiter. Bounded by 2.
 fn a_waiter_that_goes_takes_no_wake_up_along() {
-    bounded(3, || {
+    bounded(2, || {
         let gate = Arc::new(Gate::<()>::new());
         let pass = Gate::enter_owned(&gate).unwrap();
         gate.close();
