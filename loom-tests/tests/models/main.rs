@@ -7,9 +7,12 @@
 //! What is proven is the core's logic over the documented semantics of the
 //! containers it stands on, at the sizes each model names.
 
+mod composed;
 mod credit;
+mod flight;
 mod gate;
 mod session;
+mod streams;
 mod support;
 
 use std::io::Write;
@@ -21,7 +24,14 @@ use support::Model;
 
 /// The models of each part. A model that is in no list is an unused function, and
 /// the compiler says so.
-const PARTS: &[&[Model]] = &[credit::MODELS, gate::MODELS, session::MODELS];
+const PARTS: &[&[Model]] = &[
+    composed::MODELS,
+    credit::MODELS,
+    flight::MODELS,
+    gate::MODELS,
+    session::MODELS,
+    streams::MODELS,
+];
 
 /// Tells a child process which model to run; not for human hands.
 const RUN: &str = "--run-model";
