@@ -383,7 +383,9 @@ impl<'a, T> Permit<'a, T> {
             entry.mark.store(mark, Ordering::Relaxed);
             // Release: pairs with the Acquire in `settle` and in `in_flight`.
             // Acquire: pairs with the Release in `sweep`.
-            entry.word.swap(in_flight(self.generation), Ordering::AcqRel);
+            entry
+                .word
+                .swap(in_flight(self.generation), Ordering::AcqRel);
         }
         Token::new(self.index, self.generation)
     }

@@ -225,7 +225,9 @@ pub struct Leader<'a, E: Clone> {
 impl<E: Clone> Leader<'_, E> {
     /// The work is done: tells the followers.
     pub fn done(mut self) {
-        let Some(flight) = self.flight.take() else { return };
+        let Some(flight) = self.flight.take() else {
+            return;
+        };
         if !flight.land_alone() {
             let woken = flight.land(&mut flight.cabin.lock(), None);
             woken.into_iter().for_each(Waker::wake);
@@ -235,7 +237,9 @@ impl<E: Clone> Leader<'_, E> {
     /// The work failed: tells the followers, and everybody who joins before
     /// `until`. Spread `until` a little, or all buses try again together.
     pub fn fail(mut self, error: E, until: Time) {
-        let Some(flight) = self.flight.take() else { return };
+        let Some(flight) = self.flight.take() else {
+            return;
+        };
         let woken = flight.land(&mut flight.cabin.lock(), Some((error, until)));
         woken.into_iter().for_each(Waker::wake);
     }
@@ -243,7 +247,9 @@ impl<E: Clone> Leader<'_, E> {
 
 impl<E: Clone> Drop for Leader<'_, E> {
     fn drop(&mut self) {
-        let Some(flight) = self.flight.take() else { return };
+        let Some(flight) = self.flight.take() else {
+            return;
+        };
         if !flight.land_alone() {
             let woken = flight.hand_over(&mut flight.cabin.lock());
             woken.into_iter().for_each(Waker::wake);

@@ -148,12 +148,10 @@ impl<V, E: Clone> StreamState<V, E> {
         let mut word = self.word.load(Ordering::Relaxed);
         while !is_newer(word) {
             let next = (word | READY).wrapping_add(1);
-            match self.word.compare_exchange_weak(
-                word,
-                next,
-                Ordering::Relaxed,
-                Ordering::Relaxed,
-            ) {
+            match self
+                .word
+                .compare_exchange_weak(word, next, Ordering::Relaxed, Ordering::Relaxed)
+            {
                 Ok(_) => return,
                 Err(now) => word = now,
             }

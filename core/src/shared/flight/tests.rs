@@ -46,10 +46,7 @@ fn a_failure_is_remembered_until_its_time() {
         poll(follower),
         Poll::Ready(Landed::Failed("no quorum", LATER))
     ));
-    assert!(matches!(
-        flight.join(NOW),
-        Join::Failed("no quorum", LATER)
-    ));
+    assert!(matches!(flight.join(NOW), Join::Failed("no quorum", LATER)));
     assert!(matches!(flight.join(LATER), Join::Lead(_)));
     // The one who tried again went away: the failure is forgotten by then.
     lead(&flight).done();

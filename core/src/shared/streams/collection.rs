@@ -42,11 +42,7 @@ pub struct Full {
 
 impl fmt::Display for Full {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{} streams are in use, and no more may be",
-            self.limit
-        )
+        write!(f, "{} streams are in use, and no more may be", self.limit)
     }
 }
 

@@ -29,7 +29,10 @@ fn ready_is_readable_with_what_was_learned() {
     assert_eq!(state.with(|_, name| *name), None);
     let epoch = make_ready(&state, "ORDERS");
     assert_eq!(state.ready(), Some(epoch));
-    assert_eq!(state.with(|seen, name| (seen, *name)), Some((epoch, "ORDERS")));
+    assert_eq!(
+        state.with(|seen, name| (seen, *name)),
+        Some((epoch, "ORDERS"))
+    );
     assert!(matches!(state.ensure(NOW), Ensure::Ready(seen) if seen == epoch));
 }
 
