@@ -384,7 +384,11 @@ mod tests {
         let (driver, driver_waker) = wakes();
         let mut workers = [Handoff::worker(&handoff), Handoff::worker(&handoff)];
         for (worker, waker) in workers.iter_mut().zip([&one_waker, &two_waker]) {
-            assert!(worker.poll_next(&mut Context::from_waker(waker)).is_pending());
+            assert!(
+                worker
+                    .poll_next(&mut Context::from_waker(waker))
+                    .is_pending()
+            );
         }
         let mut cx = Context::from_waker(&driver_waker);
         assert!(handoff.poll_done(&mut cx).is_pending());
@@ -403,8 +407,16 @@ mod tests {
         let (two, two_waker) = wakes();
         let mut first = Handoff::worker(&handoff);
         let mut second = Handoff::worker(&handoff);
-        assert!(first.poll_next(&mut Context::from_waker(&one_waker)).is_pending());
-        assert!(second.poll_next(&mut Context::from_waker(&two_waker)).is_pending());
+        assert!(
+            first
+                .poll_next(&mut Context::from_waker(&one_waker))
+                .is_pending()
+        );
+        assert!(
+            second
+                .poll_next(&mut Context::from_waker(&two_waker))
+                .is_pending()
+        );
         handoff.push("a").unwrap();
         assert_eq!(two.0.load(Relaxed), 1);
         drop(second);
@@ -417,7 +429,10 @@ mod tests {
         let handoff = Arc::new(Handoff::<_, ()>::new(4));
         let (wakes, waker) = wakes();
         let mut idle = Handoff::worker(&handoff);
-        assert!(idle.poll_next(&mut Context::from_waker(&waker)).is_pending());
+        assert!(
+            idle.poll_next(&mut Context::from_waker(&waker))
+                .is_pending()
+        );
         handoff.push("a").unwrap();
         handoff.push("b").unwrap();
         handoff.close();
