@@ -1,1 +1,3 @@
+//! What the tests and benches of jetbus share.
 
+pub mod bench;

@@ -285,7 +285,13 @@ mod tests {
     fn every_value_is_within_a_thirty_second_of_its_bucket() {
         let around = (0..64).flat_map(|bit| {
             let power = 1_u64 << bit;
-            [power - 1, power, power + 1, power + power / 3, power | power >> 1]
+            [
+                power - 1,
+                power,
+                power + 1,
+                power + power / 3,
+                power | power >> 1,
+            ]
         });
         for value in around.chain(0..5_000).chain([u64::MAX, u64::MAX - 1]) {
             let bucket = bucket(value);

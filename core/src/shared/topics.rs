@@ -128,12 +128,7 @@ impl<C, S> TopicState<C, S> {
     ///
     /// # Errors
     /// [`ConfigureError::Lost`] when it has another one, [`ConfigureError::Removed`].
-    pub fn replace(
-        &self,
-        expected: u64,
-        config: C,
-        stream: S,
-    ) -> Result<u64, ConfigureError>
+    pub fn replace(&self, expected: u64, config: C, stream: S) -> Result<u64, ConfigureError>
     where
         C: Clone,
         S: Clone,
@@ -393,7 +388,10 @@ mod tests {
             topic.replace(1, "three".into(), 3),
             Err(ConfigureError::Lost { current: 2 })
         );
-        assert_eq!(topic.update(|v| (Arc::clone(&v.config), v.stream + 1)), Ok(3));
+        assert_eq!(
+            topic.update(|v| (Arc::clone(&v.config), v.stream + 1)),
+            Ok(3)
+        );
         let version = topic.load();
         assert_eq!((&*version.config, version.stream), ("two", 3));
     }

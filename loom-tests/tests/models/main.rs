@@ -8,12 +8,17 @@
 //! containers it stands on, at the sizes each model names.
 
 mod composed;
+mod counters;
 mod credit;
+mod directory;
 mod flight;
 mod gate;
+mod handoff;
+mod router;
 mod session;
 mod streams;
 mod support;
+mod topics;
 
 use std::io::Write;
 use std::process::{Command, ExitCode, Stdio};
@@ -26,11 +31,16 @@ use support::Model;
 /// the compiler says so.
 const PARTS: &[&[Model]] = &[
     composed::MODELS,
+    counters::MODELS,
     credit::MODELS,
+    directory::MODELS,
     flight::MODELS,
     gate::MODELS,
+    handoff::MODELS,
+    router::MODELS,
     session::MODELS,
     streams::MODELS,
+    topics::MODELS,
 ];
 
 /// Tells a child process which model to run; not for human hands.
