@@ -331,7 +331,7 @@ impl<T: Clone> Delivery<T> {
     /// When [`Input::Tick`] is due.
     #[must_use]
     pub fn deadline(&self) -> Option<Time> {
-        let leased = self.connected && self.keyed.len() > 0 && self.lease_at < Time::NEVER;
+        let leased = self.connected && !self.keyed.is_empty() && self.lease_at < Time::NEVER;
         let lease = leased.then_some(self.lease_at);
         lease.into_iter().chain(self.keyed.deadline()).min()
     }
@@ -384,7 +384,7 @@ impl<T: Clone> Delivery<T> {
         }
         let stream_seq = meta.stream_seq;
         let window = self.config.window;
-        // With what is waited for: a third window at most.
+        // What was waited for and comes back is never refused: up to a third window.
         if self.held() >= window.saturating_mul(2) || self.keyed.len() >= window.saturating_mul(3) {
             self.publish(reply, ack::nak(None));
             self.events

@@ -447,6 +447,23 @@ fn stopping_gives_back_in_stream_order_and_never_past_a_running_head() {
 }
 
 #[test]
+fn what_never_ran_is_given_back_in_stream_order_over_all_keys() {
+    let mut delivery = Delivery::new(config(10));
+    for (seq, key) in [
+        (1, Some(1)),
+        (2, Some(1)),
+        (3, Some(2)),
+        (4, Some(1)),
+        (5, None),
+    ] {
+        delivery.handle(at(0), message(seq, key, 1));
+    }
+    delivery.handle(at(0), Input::Stop);
+    let given: Vec<_> = out(&mut delivery).sent.iter().map(|sent| sent.0).collect();
+    assert_eq!(given, [1, 2, 3, 4, 5]);
+}
+
+#[test]
 fn a_failure_while_stopping_takes_its_successors_along_with_its_delay() {
     let (mut delivery, jobs) = with(&[Some(1), Some(1)]);
     delivery.handle(at(1), Input::Stop);
