@@ -19,7 +19,7 @@ use differences::{DEFAULT_DEDUPE, differences, endless};
 const SHORTEST: Duration = Duration::from_millis(100);
 
 /// A stream as it is wanted.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct WantedStream {
     /// Its name.
     pub name: String,

@@ -231,6 +231,12 @@ where
         self.in_use.with(|topics| topics.get(name).map(|t| read(t)))
     }
 
+    /// The topic, if it is in use: [`with`](Self::with), to keep.
+    #[must_use]
+    pub fn in_use(&self, name: &str) -> Option<Arc<TopicState<C, S>>> {
+        self.in_use.with(|topics| topics.get(name).map(Arc::clone))
+    }
+
     /// The topic, declared by `make` if nobody has yet, and taken into use. While
     /// somebody else removes it, this may still be the removed one, which says so.
     ///
@@ -241,7 +247,7 @@ where
         name: &str,
         make: impl FnOnce() -> (C, S),
     ) -> Result<Arc<TopicState<C, S>>, Full> {
-        if let Some(topic) = self.in_use.with(|topics| topics.get(name).map(Arc::clone)) {
+        if let Some(topic) = self.in_use(name) {
             return Ok(topic);
         }
         let topic = self.declare(name, make)?;
