@@ -42,8 +42,8 @@ async fn two_buses_talk(runtime: Arc<dyn Runtime>) {
         other => panic!("{other:?}"),
     }
 
-    let mut questions = b.subscribe("ask.*".into()).await.unwrap();
-    let mut answers = a.subscribe("_INBOX.a.>".into()).await.unwrap();
+    let mut questions = b.subscribe("ask.*".into(), None).await.unwrap();
+    let mut answers = a.subscribe("_INBOX.a.>".into(), None).await.unwrap();
     // The one who answers runs as a task, and is woken by the one who asks.
     let b = Arc::new(b);
     let answering = Arc::clone(&b);
@@ -69,7 +69,7 @@ async fn closing_ends_everything(runtime: Arc<dyn Runtime>) {
     let broker = EmbeddedBroker::new();
     let link = broker.connect(Arc::clone(&runtime)).await;
     let other = broker.connect(runtime).await;
-    let mut inbox = link.subscribe("a".into()).await.unwrap();
+    let mut inbox = link.subscribe("a".into(), None).await.unwrap();
     publish(&other, "a", None, "1").unwrap();
     link.close().await;
     link.close().await;
@@ -77,19 +77,19 @@ async fn closing_ends_everything(runtime: Arc<dyn Runtime>) {
     assert!(next(&mut inbox).await.is_none());
     assert_eq!(publish(&link, "a", None, "2"), Err(Refused::Closed));
     assert!(matches!(
-        link.subscribe("a".into()).await,
+        link.subscribe("a".into(), None).await,
         Err(LinkError::Closed)
     ));
     assert!(event(&link).await.is_none());
     // The broker and its other connections go on.
-    let mut inbox = other.subscribe("a".into()).await.unwrap();
+    let mut inbox = other.subscribe("a".into(), None).await.unwrap();
     publish(&other, "a", None, "3").unwrap();
     assert_eq!(next(&mut inbox).await.unwrap().payload, "3");
 }
 
 async fn a_reader_that_waits_hears_of_the_end(runtime: Arc<dyn Runtime>) {
     let link = EmbeddedBroker::new().connect(Arc::clone(&runtime)).await;
-    let mut inbox = link.subscribe("a".into()).await.unwrap();
+    let mut inbox = link.subscribe("a".into(), None).await.unwrap();
     let (tell, told) = futures_channel::oneshot::channel();
     runtime.spawn(Box::pin(async move {
         let _ = tell.send(next(&mut inbox).await.is_none());
@@ -103,7 +103,7 @@ async fn bad_messages_are_refused(runtime: Arc<dyn Runtime>) {
     for bad in ["", "a b", "a\r\nb"] {
         assert_eq!(publish(&link, bad, None, ""), Err(Refused::Invalid));
         assert_eq!(publish(&link, "a", Some(bad), ""), Err(Refused::Invalid));
-        assert!(link.subscribe(bad.into()).await.is_err());
+        assert!(link.subscribe(bad.into(), None).await.is_err());
     }
     let max = 1_024 * 1_024;
     let body = "x".repeat(max + 1);
@@ -115,7 +115,7 @@ async fn bad_messages_are_refused(runtime: Arc<dyn Runtime>) {
 async fn a_slow_reader_loses_messages_and_hears_of_it(runtime: Arc<dyn Runtime>) {
     let link = EmbeddedBroker::new().connect(runtime).await;
     assert!(matches!(event(&link).await, Some(LinkEvent::Connected(_))));
-    let mut inbox = link.subscribe("a".into()).await.unwrap();
+    let mut inbox = link.subscribe("a".into(), None).await.unwrap();
     for _ in 0..65_536 + 3 {
         publish(&link, "a", None, "").unwrap();
     }
@@ -130,9 +130,9 @@ async fn a_slow_reader_loses_messages_and_hears_of_it(runtime: Arc<dyn Runtime>)
 
 async fn an_inbox_that_is_dropped_gets_nothing_more(runtime: Arc<dyn Runtime>) {
     let link = EmbeddedBroker::new().connect(runtime).await;
-    let first = link.subscribe("a".into()).await.unwrap();
+    let first = link.subscribe("a".into(), None).await.unwrap();
     drop(first);
-    let mut second = link.subscribe("b".into()).await.unwrap();
+    let mut second = link.subscribe("b".into(), None).await.unwrap();
     publish(&link, "a", None, "").unwrap();
     publish(&link, "b", None, "").unwrap();
     assert_eq!(next(&mut second).await.unwrap().subject, "b");
@@ -145,7 +145,7 @@ async fn no_command_is_left_behind(runtime: Arc<dyn Runtime>) {
     const EACH: u64 = 5_000;
     let broker = EmbeddedBroker::new();
     let reader = broker.connect(Arc::clone(&runtime)).await;
-    let mut inbox = reader.subscribe("t.*".into()).await.unwrap();
+    let mut inbox = reader.subscribe("t.*".into(), None).await.unwrap();
     let mut threads = Vec::new();
     for t in 0..3 {
         let link = broker.connect(Arc::clone(&runtime)).await;

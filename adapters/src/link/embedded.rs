@@ -137,7 +137,11 @@ impl Link for Embedded {
         Box::pin(self.hub.room())
     }
 
-    fn subscribe(&self, pattern: Subject) -> BoxFuture<'_, Result<Box<dyn Inbox>, LinkError>> {
+    fn subscribe(
+        &self,
+        pattern: Subject,
+        group: Option<Subject>,
+    ) -> BoxFuture<'_, Result<Box<dyn Inbox>, LinkError>> {
         Box::pin(async move {
             if self.is_closed() {
                 return Err(LinkError::Closed);
@@ -149,7 +153,7 @@ impl Link for Embedded {
             }
             let sid = self.next_sid.fetch_add(1, Ordering::Relaxed);
             let mailbox = Arc::new(Mailbox::new(Arc::clone(&self.conn), sid));
-            let command = Command::Subscribe(pattern, Arc::clone(&mailbox));
+            let command = Command::Subscribe(pattern, group, Arc::clone(&mailbox));
             self.hub.submit_waiting(command).await;
             Ok(Box::new(EmbeddedInbox::new(Arc::clone(&self.hub), mailbox)) as _)
         })

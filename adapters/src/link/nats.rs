@@ -145,13 +145,25 @@ impl Link for Nats {
         })
     }
 
-    fn subscribe(&self, pattern: Subject) -> BoxFuture<'_, Result<Box<dyn Inbox>, LinkError>> {
+    fn subscribe(
+        &self,
+        pattern: Subject,
+        group: Option<Subject>,
+    ) -> BoxFuture<'_, Result<Box<dyn Inbox>, LinkError>> {
         Box::pin(async move {
             if self.shared.news.level() == Level::Closed {
                 return Err(LinkError::Closed);
             }
             let pattern = async_nats::Subject::from(pattern.as_str());
-            match self.client.subscribe(pattern).await {
+            let subscriber = match group {
+                Some(group) => {
+                    self.client
+                        .queue_subscribe(pattern, group.to_string())
+                        .await
+                }
+                None => self.client.subscribe(pattern).await,
+            };
+            match subscriber {
                 Ok(inbox) => Ok(Box::new(NatsInbox::new(inbox, Arc::clone(&self.shared))) as _),
                 Err(_) if self.shared.news.level() == Level::Closed => Err(LinkError::Closed),
                 Err(error) => Err(LinkError::Other(error.to_string().into())),

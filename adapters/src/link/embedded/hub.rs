@@ -31,7 +31,7 @@ pub(super) struct Conn {
 
 pub(super) enum Command {
     Connect(Arc<Conn>),
-    Subscribe(Subject, Arc<Mailbox>),
+    Subscribe(Subject, Option<Subject>, Arc<Mailbox>),
     Publish(Arc<Conn>, Outbound),
 }
 
@@ -233,13 +233,12 @@ impl Engine {
                 let id = self.broker.connect(now);
                 self.conns.insert(conn.key, (id, conn));
             }
-            Command::Subscribe(pattern, mailbox) => {
+            Command::Subscribe(pattern, group, mailbox) => {
                 let Some((conn, _)) = self.conns.get(&mailbox.conn.key) else {
                     return;
                 };
                 let (conn, sid) = (*conn, mailbox.sid);
                 self.mailboxes.insert((conn, sid), mailbox);
-                let group = None;
                 let input = Input::Subscribe {
                     conn,
                     sid,
