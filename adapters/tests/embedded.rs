@@ -24,6 +24,11 @@ async fn next(inbox: &mut Box<dyn Inbox>) -> Option<Message> {
     poll_fn(|cx| inbox.poll_next(cx)).await
 }
 
+async fn ask(link: &dyn Link, inbox: &mut Box<dyn Inbox>, subject: &str, body: &str) -> Message {
+    publish(link, subject, Some("_INBOX.x"), body).unwrap();
+    next(inbox).await.unwrap()
+}
+
 async fn event(link: &dyn Link) -> Option<LinkEvent> {
     poll_fn(|cx| link.poll_event(cx)).await
 }
@@ -179,6 +184,32 @@ async fn waiting_for_room_ends_at_once_when_there_is_room(runtime: Arc<dyn Runti
     assert!(link.ready().as_mut().poll(&mut cx).is_ready());
 }
 
+/// A message nobody acknowledges comes again although no bus does anything: the
+/// broker is woken by its tickers, at the deadline of whoever is first.
+async fn time_passes_for_the_broker(runtime: Arc<dyn Runtime>) {
+    let broker = EmbeddedBroker::new();
+    let link = broker.connect(Arc::clone(&runtime)).await;
+    let other = broker.connect(Arc::clone(&runtime)).await;
+    let mut inbox = link.subscribe("_INBOX.>".into()).await.unwrap();
+    let stream = r#"{"name":"S","subjects":["s"],"storage":"memory"}"#;
+    let made = ask(&link, &mut inbox, "$JS.API.STREAM.CREATE.S", stream).await;
+    assert!(!made.payload.windows(7).any(|w| w == b"\"error\""));
+    let consumer = r#"{"stream_name":"S","action":"create","config":{"durable_name":"C","name":"C",
+        "ack_policy":"explicit","ack_wait":30000000}}"#;
+    let made = ask(&link, &mut inbox, "$JS.API.CONSUMER.CREATE.S.C", consumer).await;
+    assert!(!made.payload.windows(7).any(|w| w == b"\"error\""));
+    ask(&link, &mut inbox, "s", "event").await;
+    let pull = r#"{"batch":3,"expires":10000000000}"#;
+    let started = runtime.now();
+    let first = ask(&link, &mut inbox, "$JS.API.CONSUMER.MSG.NEXT.S.C", pull).await;
+    assert_eq!(first.payload, "event");
+    for _ in 0..2 {
+        assert_eq!(next(&mut inbox).await.unwrap().payload, "event");
+    }
+    assert!(runtime.now().since(started).as_millis() >= 60);
+    drop(other);
+}
+
 macro_rules! on_each_runtime {
     ($($name:ident)*) => {
         #[cfg(feature = "tokio")]
@@ -208,5 +239,6 @@ on_each_runtime! {
     a_slow_reader_loses_messages_and_hears_of_it
     an_inbox_that_is_dropped_gets_nothing_more
     no_command_is_left_behind
+    time_passes_for_the_broker
     waiting_for_room_ends_at_once_when_there_is_room
 }
