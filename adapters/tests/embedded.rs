@@ -210,11 +210,42 @@ async fn time_passes_for_the_broker(runtime: Arc<dyn Runtime>) {
     drop(other);
 }
 
+#[cfg(all(feature = "tokio", feature = "smol"))]
+#[test]
+fn buses_on_two_runtimes_share_a_broker() {
+    use jetbus::runtime::{Smol, Tokio};
+    let tokio = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_time()
+        .build()
+        .unwrap();
+    smol::block_on(async {
+        let on_tokio = Arc::new(tokio.block_on(async { Tokio::current().unwrap() }));
+        let broker = EmbeddedBroker::new();
+        let a = broker.connect(on_tokio).await;
+        let b = broker.connect(Arc::new(Smol::new())).await;
+        let mut inbox = a.subscribe("a".into()).await.unwrap();
+        publish(&b, "a", None, "x").unwrap();
+        assert_eq!(next(&mut inbox).await.unwrap().payload, "x");
+        // The broker outlives the runtime whose clock it took.
+        tokio.shutdown_background();
+        publish(&b, "a", None, "y").unwrap();
+        assert_eq!(next(&mut inbox).await.unwrap().payload, "y");
+    });
+}
+
 macro_rules! on_each_runtime {
     ($($name:ident)*) => {
         #[cfg(feature = "tokio")]
         mod on_tokio {
             use super::*;
+
+            #[tokio::test(start_paused = true)]
+            async fn paused_time_passes_for_the_broker() {
+                let runtime = Arc::new(jetbus::runtime::Tokio::current().unwrap());
+                super::time_passes_for_the_broker(runtime).await;
+            }
+
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $name() {
                 super::$name(Arc::new(jetbus::runtime::Tokio::current().unwrap())).await;
