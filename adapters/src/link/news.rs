@@ -136,20 +136,20 @@ impl News {
         }
     }
 
-    /// Runs `work` until it completes or connection number `connection` is no more.
+    /// Runs `work` to its end, or until `holds` does not hold any more.
     #[cfg(feature = "nats")]
-    pub(super) async fn during<T>(
+    pub(super) async fn run_while<T>(
         &self,
-        connection: u64,
+        holds: impl Fn(&Self) -> bool,
         work: impl Future<Output = T>,
     ) -> Option<T> {
         let mut changed = self.changed();
         let mut work = std::pin::pin!(work);
         std::future::poll_fn(|cx| {
             if let Poll::Ready(done) = work.as_mut().poll(cx) {
-                return Poll::Ready((self.connection() == Some(connection)).then_some(done));
+                return Poll::Ready(holds(self).then_some(done));
             }
-            while self.connection() == Some(connection) {
+            while holds(self) {
                 match std::pin::Pin::new(&mut changed).poll(cx) {
                     Poll::Ready(_) => changed = self.changed(),
                     Poll::Pending => return Poll::Pending,
@@ -160,6 +160,7 @@ impl News {
         .await
     }
 
+    /// Completes when the level changes.
     #[cfg(feature = "nats")]
     fn changed(&self) -> oneshot::Receiver<()> {
         let (tell, told) = oneshot::channel();

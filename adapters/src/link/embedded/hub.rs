@@ -354,3 +354,6 @@ impl Room {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,7 +11,7 @@ use std::time::Duration;
 use async_nats::connection::State;
 use async_nats::{Client, ConnectOptions, Event, ServerError};
 
-use crate::link::news::{News, version};
+use crate::link::news::{Level, News, version};
 use crate::link::{LinkEvent, ServerInfo};
 
 use super::inbox::Readers;
@@ -116,6 +116,9 @@ pub(super) async fn watch(shared: Arc<Shared>, client: Weak<Client>, interval: D
         let Some(client) = client.upgrade() else {
             return;
         };
+        if shared.news.level() == Level::Closed {
+            return;
+        }
         let seen = look(&client);
         if last == Some(seen) {
             let known = shared.news.connection();
