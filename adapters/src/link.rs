@@ -17,6 +17,7 @@ mod nats;
 mod news;
 
 pub use self::embedded::{Embedded, EmbeddedBroker};
+pub use jetbus_core::broker::Config as BrokerConfig;
 
 #[cfg(feature = "nats")]
 pub use self::nats::{Nats, NatsOptions};

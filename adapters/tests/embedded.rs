@@ -24,6 +24,11 @@ async fn next(inbox: &mut Box<dyn Inbox>) -> Option<Message> {
     poll_fn(|cx| inbox.poll_next(cx)).await
 }
 
+async fn ask(link: &dyn Link, inbox: &mut Box<dyn Inbox>, subject: &str, body: &str) -> Message {
+    publish(link, subject, Some("_INBOX.x"), body).unwrap();
+    next(inbox).await.unwrap()
+}
+
 async fn event(link: &dyn Link) -> Option<LinkEvent> {
     poll_fn(|cx| link.poll_event(cx)).await
 }
@@ -179,11 +184,68 @@ async fn waiting_for_room_ends_at_once_when_there_is_room(runtime: Arc<dyn Runti
     assert!(link.ready().as_mut().poll(&mut cx).is_ready());
 }
 
+/// A message nobody acknowledges comes again although no bus does anything: the
+/// broker is woken by its tickers, at the deadline of whoever is first.
+async fn time_passes_for_the_broker(runtime: Arc<dyn Runtime>) {
+    let broker = EmbeddedBroker::new();
+    let link = broker.connect(Arc::clone(&runtime)).await;
+    let other = broker.connect(Arc::clone(&runtime)).await;
+    let mut inbox = link.subscribe("_INBOX.>".into()).await.unwrap();
+    let stream = r#"{"name":"S","subjects":["s"],"storage":"memory"}"#;
+    let made = ask(&link, &mut inbox, "$JS.API.STREAM.CREATE.S", stream).await;
+    assert!(!made.payload.windows(7).any(|w| w == b"\"error\""));
+    let consumer = r#"{"stream_name":"S","action":"create","config":{"durable_name":"C","name":"C",
+        "ack_policy":"explicit","ack_wait":30000000}}"#;
+    let made = ask(&link, &mut inbox, "$JS.API.CONSUMER.CREATE.S.C", consumer).await;
+    assert!(!made.payload.windows(7).any(|w| w == b"\"error\""));
+    ask(&link, &mut inbox, "s", "event").await;
+    let pull = r#"{"batch":3,"expires":10000000000}"#;
+    let started = runtime.now();
+    let first = ask(&link, &mut inbox, "$JS.API.CONSUMER.MSG.NEXT.S.C", pull).await;
+    assert_eq!(first.payload, "event");
+    for _ in 0..2 {
+        assert_eq!(next(&mut inbox).await.unwrap().payload, "event");
+    }
+    assert!(runtime.now().since(started).as_millis() >= 60);
+    drop(other);
+}
+
+#[cfg(all(feature = "tokio", feature = "smol"))]
+#[test]
+fn buses_on_two_runtimes_share_a_broker() {
+    use jetbus::runtime::{Smol, Tokio};
+    let tokio = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_time()
+        .build()
+        .unwrap();
+    smol::block_on(async {
+        let on_tokio = Arc::new(tokio.block_on(async { Tokio::current().unwrap() }));
+        let broker = EmbeddedBroker::new();
+        let a = broker.connect(on_tokio).await;
+        let b = broker.connect(Arc::new(Smol::new())).await;
+        let mut inbox = a.subscribe("a".into()).await.unwrap();
+        publish(&b, "a", None, "x").unwrap();
+        assert_eq!(next(&mut inbox).await.unwrap().payload, "x");
+        // The broker outlives the runtime whose clock it took.
+        tokio.shutdown_background();
+        publish(&b, "a", None, "y").unwrap();
+        assert_eq!(next(&mut inbox).await.unwrap().payload, "y");
+    });
+}
+
 macro_rules! on_each_runtime {
     ($($name:ident)*) => {
         #[cfg(feature = "tokio")]
         mod on_tokio {
             use super::*;
+
+            #[tokio::test(start_paused = true)]
+            async fn paused_time_passes_for_the_broker() {
+                let runtime = Arc::new(jetbus::runtime::Tokio::current().unwrap());
+                super::time_passes_for_the_broker(runtime).await;
+            }
+
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $name() {
                 super::$name(Arc::new(jetbus::runtime::Tokio::current().unwrap())).await;
@@ -208,5 +270,6 @@ on_each_runtime! {
     a_slow_reader_loses_messages_and_hears_of_it
     an_inbox_that_is_dropped_gets_nothing_more
     no_command_is_left_behind
+    time_passes_for_the_broker
     waiting_for_room_ends_at_once_when_there_is_room
 }

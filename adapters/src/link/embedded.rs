@@ -6,29 +6,25 @@
 //! its bus.
 
 use std::fmt;
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
 use futures_core::future::BoxFuture;
+use jetbus_core::broker::{Config, VERSION};
 use jetbus_core::{Outbound, Publish, Subject};
 
-use super::news::Level;
+use super::news::{Level, version};
 use super::{Inbox, Link, LinkError, LinkEvent, Refused, ServerInfo};
 use crate::runtime::Runtime;
 
 mod hub;
 mod mailbox;
-mod stub;
 mod ticker;
-
-pub use stub::Config;
 
 use hub::{Command, Conn, Hub, Leave};
 use mailbox::{EmbeddedInbox, Mailbox};
-
-/// The largest message, headers included, in bytes: nats-server's default.
-const MAX_PAYLOAD: usize = 1_024 * 1_024;
 
 /// A broker in memory, shared by any number of buses of this process. Clones are
 /// handles of the same broker; what it stores ends with the last of them and the
@@ -40,10 +36,14 @@ impl EmbeddedBroker {
     /// An empty broker.
     #[must_use]
     pub fn new() -> Self {
-        Self::with_config(Config::default())
+        Self::with_config(Config {
+            seed: RandomState::new().build_hasher().finish(),
+            ..Config::default()
+        })
     }
 
-    /// An empty broker with limits of its own.
+    /// An empty broker with limits and a seed of its own. Its wall clock is that of
+    /// the first connection's runtime, whatever `config` says.
     #[must_use]
     pub fn with_config(config: Config) -> Self {
         Self(Arc::new(Hub::new(config)))
@@ -53,13 +53,22 @@ impl EmbeddedBroker {
     /// runtime is the broker's.
     pub async fn connect(&self, runtime: Arc<dyn Runtime>) -> Embedded {
         let conn = self.0.join(runtime).await;
-        conn.news.connected(1, server());
+        conn.news.connected(1, self.server());
         let sleeper = ticker::run(Arc::clone(&self.0), Arc::clone(&conn));
         conn.runtime.spawn(Box::pin(sleeper));
         Embedded {
             hub: Arc::clone(&self.0),
             conn,
             next_sid: AtomicU64::new(1),
+        }
+    }
+
+    fn server(&self) -> ServerInfo {
+        let config = &self.0.config;
+        ServerInfo {
+            name: config.server_name.clone(),
+            version: version(VERSION),
+            max_payload: config.max_payload,
         }
     }
 }
@@ -73,15 +82,6 @@ impl Default for EmbeddedBroker {
 impl fmt::Debug for EmbeddedBroker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("EmbeddedBroker").finish_non_exhaustive()
-    }
-}
-
-/// It plays a nats-server of this version.
-fn server() -> ServerInfo {
-    ServerInfo {
-        name: "embedded".into(),
-        version: (2, 15, 1),
-        max_payload: MAX_PAYLOAD,
     }
 }
 
@@ -115,8 +115,8 @@ impl Link for Embedded {
             .headers
             .wire_len()
             .saturating_add(message.payload.len());
-        if len > MAX_PAYLOAD {
-            let max = MAX_PAYLOAD;
+        let max = self.hub.config.max_payload;
+        if len > max {
             return Err(Refused::TooLarge { len, max });
         }
         let message = Outbound {
@@ -128,9 +128,11 @@ impl Link for Embedded {
         if !is_sendable(&message.subject) || !message.reply.as_ref().is_none_or(is_sendable) {
             return Err(Refused::Invalid);
         }
-        self.hub
-            .submit(Command::Publish(Arc::clone(&self.conn), message))
-            .map_err(|_| Refused::Busy)
+        let command = Command::Publish(Arc::clone(&self.conn), message);
+        match self.hub.submit(command) {
+            None => Ok(()),
+            Some(_) => Err(Refused::Busy),
+        }
     }
 
     fn ready(&self) -> BoxFuture<'_, ()> {

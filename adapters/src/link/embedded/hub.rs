@@ -8,10 +8,10 @@ use std::task::{Poll, Waker};
 
 use atomic_waker::AtomicWaker;
 use crossbeam_queue::{ArrayQueue, SegQueue};
-use jetbus_core::{Outbound, Subject, Time};
+use jetbus_core::broker::{Broker, Config, ConnId, Input, Output};
+use jetbus_core::{Outbound, Subject, Time, Timestamp};
 
 use super::mailbox::Mailbox;
-use super::stub::{Broker, Config, ConnId, Input, Output};
 use crate::link::news::News;
 use crate::runtime::Runtime;
 
@@ -56,15 +56,21 @@ pub(super) struct Hub {
     commands: ArrayQueue<Command>,
     leaving: SegQueue<Leave>,
     calls: AtomicUsize,
-    engine: Mutex<Engine>,
-    /// The first connection's clock, which is the broker's.
-    clock: OnceLock<Arc<dyn Runtime>>,
+    pub(super) config: Config,
+    /// Made by the first connection.
+    started: OnceLock<Started>,
     /// When tickers are to tick, in nanoseconds: the earliest deadline that the
     /// machine had since the last tick. A deadline that moves later does not wake
     /// them; they come once for nothing.
     alarm: AtomicU64,
     next_key: AtomicU64,
     room: Room,
+}
+
+struct Started {
+    /// The first connection's clock, which is the broker's.
+    clock: Arc<dyn Runtime>,
+    engine: Mutex<Engine>,
 }
 
 struct Engine {
@@ -81,13 +87,8 @@ impl Hub {
             commands: ArrayQueue::new(COMMANDS),
             leaving: SegQueue::new(),
             calls: AtomicUsize::new(0),
-            engine: Mutex::new(Engine {
-                broker: Broker::new(config),
-                conns: BTreeMap::new(),
-                mailboxes: BTreeMap::new(),
-                filled: Vec::new(),
-            }),
-            clock: OnceLock::new(),
+            config,
+            started: OnceLock::new(),
             alarm: AtomicU64::new(u64::MAX),
             next_key: AtomicU64::new(0),
             room: Room::default(),
@@ -95,7 +96,8 @@ impl Hub {
     }
 
     pub(super) async fn join(&self, runtime: Arc<dyn Runtime>) -> Arc<Conn> {
-        self.clock.get_or_init(|| Arc::clone(&runtime));
+        self.started
+            .get_or_init(|| Started::new(&self.config, Arc::clone(&runtime)));
         let conn = Arc::new(Conn {
             key: self.next_key.fetch_add(1, Ordering::Relaxed),
             runtime,
@@ -108,14 +110,16 @@ impl Hub {
     }
 
     /// Hands over a command, or gives it back when too many wait.
-    pub(super) fn submit(&self, command: Command) -> Result<(), Command> {
-        self.commands.push(command)?;
-        self.serve();
-        Ok(())
+    pub(super) fn submit(&self, command: Command) -> Option<Command> {
+        let refused = self.commands.push(command).err();
+        if refused.is_none() {
+            self.serve();
+        }
+        refused
     }
 
     pub(super) async fn submit_waiting(&self, mut command: Command) {
-        while let Err(refused) = self.submit(command) {
+        while let Some(refused) = self.submit(command) {
             command = refused;
             self.room().await;
         }
@@ -143,7 +147,8 @@ impl Hub {
     }
 
     pub(super) fn now(&self) -> Time {
-        self.clock.get().map_or(Time::ZERO, |clock| clock.now())
+        let started = self.started.get();
+        started.map_or(Time::ZERO, |started| started.clock.now())
     }
 
     /// When the broker wants a tick; [`Time::NEVER`] when it does not.
@@ -175,8 +180,11 @@ impl Hub {
 
     /// Works off some commands; says whether there may be more.
     fn round(&self) -> bool {
-        let mut engine = self.engine.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = self.now();
+        let Some(Started { clock, engine }) = self.started.get() else {
+            return false;
+        };
+        let mut engine = engine.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = clock.now();
         engine.tick(now);
         // Whoever leaves has queued everything else before: take the leavers first
         // and let them go last.
@@ -215,6 +223,24 @@ impl Hub {
     }
 }
 
+impl Started {
+    fn new(config: &Config, clock: Arc<dyn Runtime>) -> Self {
+        let now = i64::try_from(clock.now().as_nanos()).unwrap_or(i64::MAX);
+        let wall = clock.wall().as_unix_nanos().saturating_sub(now);
+        let broker = Broker::new(Config {
+            wall: Timestamp::from_unix_nanos(wall),
+            ..config.clone()
+        });
+        let engine = Mutex::new(Engine {
+            broker,
+            conns: BTreeMap::new(),
+            mailboxes: BTreeMap::new(),
+            filled: Vec::new(),
+        });
+        Self { clock, engine }
+    }
+}
+
 impl Engine {
     fn tick(&mut self, now: Time) {
         if self
@@ -243,7 +269,7 @@ impl Engine {
                     conn,
                     sid,
                     pattern,
-                    group,
+                    group: group.map(|group| group.as_str().into()),
                 };
                 self.broker.handle(now, input);
             }
@@ -327,3 +353,6 @@ impl Room {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -457,7 +457,7 @@ fn check_duration(option: &'static str, duration: Duration) -> Result<(), Connec
 
 fn check_certificates(option: &'static str, file: &Path) -> Result<(), ConnectError> {
     let certificates = CertificateDer::pem_file_iter(file)
-        .and_then(|all| all.collect::<Result<Vec<_>, _>>())
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
         .map_err(|why| why.to_string());
     let rule = match certificates {
         Ok(some) if !some.is_empty() => return Ok(()),
