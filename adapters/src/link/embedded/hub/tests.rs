@@ -60,7 +60,7 @@ fn done(hub: &Hub) {
 #[test]
 fn commands_wait_for_the_worker_and_the_queue_is_bounded() {
     let (hub, link) = connected();
-    let mut inbox = now(link.subscribe("a".into())).unwrap().unwrap();
+    let mut inbox = now(link.subscribe("a".into(), None)).unwrap().unwrap();
     elsewhere(&hub);
     for _ in 0..COMMANDS {
         assert_eq!(publish(&link), Ok(()));
@@ -80,7 +80,7 @@ fn commands_wait_for_the_worker_and_the_queue_is_bounded() {
 fn who_leaves_before_the_worker_heard_of_him_leaves_nothing_behind() {
     let (hub, link) = connected();
     elsewhere(&hub);
-    drop(now(link.subscribe("a".into())).unwrap());
+    drop(now(link.subscribe("a".into(), None)).unwrap());
     drop(link);
     done(&hub);
     let engine = hub.started.get().unwrap().engine.lock().unwrap();
