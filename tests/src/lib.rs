@@ -7,6 +7,7 @@
 
 pub mod failure;
 pub mod peer;
+pub mod python;
 pub mod raw;
 pub mod server;
 pub mod target;

@@ -109,7 +109,8 @@ pub(crate) fn python<A: AsRef<OsStr>>(
             format_args!("python3 does not run ({why}); the tests need Python 3 with pip"),
         )
     })?;
-    // Small inputs only: a pipe holds them, so that nobody waits for anybody.
+    // Read whole before anything is printed, so that nobody waits for anybody. A
+    // script that ends early says why itself.
     if let Some(mut stdin) = child.stdin.take() {
         let _ = stdin.write_all(input);
     }
