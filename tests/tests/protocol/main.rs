@@ -5,12 +5,14 @@
 
 mod acks;
 mod consumers;
+mod generated;
 mod normal;
 mod publishing;
 mod pulling;
 mod script;
 mod streams;
 
+use jetbus_tests::Peer;
 use jetbus_tests::raw::Raw;
 use jetbus_tests::server::{DEFAULT_VERSION, Server, Shared};
 
@@ -24,10 +26,50 @@ static SERVER: Shared = Shared::new(|| Server::builder().version(DEFAULT_VERSION
 /// Runs a scenario against a server and against the embedded broker and demands
 /// equal transcripts.
 fn same(name: &str, scenario: impl Fn(&mut Script<'_>)) {
+    if let Some(differences) = differences(name, scenario) {
+        panic!("{differences}");
+    }
+}
+
+/// Where the transcripts of a scenario differ, if they do.
+fn differences(name: &str, scenario: impl Fn(&mut Script<'_>)) -> Option<String> {
+    let embedded = transcript(name, &mut embedded(), Vec::new(), &scenario);
     let server = SERVER.start().unwrap();
     let mut real = Raw::connect(&server.address()).unwrap();
-    let mut script = Script::new(name, &mut real);
+    let real = transcript(name, &mut real, embedded.clone(), &scenario);
+    let lines = real.len().max(embedded.len());
+    let first = (0..lines).find(|&line| real.get(line) != embedded.get(line))?;
+    let tell = |transcript: &[String]| {
+        transcript
+            .get(first)
+            .map_or_else(|| "nothing".to_owned(), String::clone)
+    };
+    Some(format!(
+        "after\n{}\nthe server says\n{}\nand the embedded broker\n{}",
+        real[..first].join("\n"),
+        tell(&real),
+        tell(&embedded),
+    ))
+}
+
+fn transcript(
+    name: &str,
+    peer: &mut dyn Peer,
+    expected: Vec<String>,
+    scenario: impl Fn(&mut Script<'_>),
+) -> Vec<String> {
+    let mut script = Script::new(name, peer, expected);
     scenario(&mut script);
-    let transcript = script.into_transcript();
-    println!("{}", transcript.join("\n"));
+    script.into_transcript()
+}
+static SERVER2: Shared = Shared::new(|| Server::builder().version(DEFAULT_VERSION));
+fn embedded() -> Raw {
+    static H: std::sync::Mutex<Vec<std::sync::Arc<Server>>> = std::sync::Mutex::new(Vec::new());
+    let server = SERVER2.start().unwrap();
+    let r = Raw::connect(&server.address()).unwrap();
+    let mut h = H.lock().unwrap();
+    if h.is_empty() {
+        h.push(server);
+    }
+    r
 }

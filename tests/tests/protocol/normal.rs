@@ -48,7 +48,7 @@ pub(crate) fn line(message: &Message) -> String {
         line += &format!(" {} {words:?}", status.code);
     }
     for (name, value) in message.headers.iter() {
-        line += &format!(" {name}={value:?}");
+        line += &format!(" {name}={:?}", subject(value));
     }
     line + " " + &payload(&message.payload)
 }
