@@ -6,7 +6,7 @@
 
 use std::fmt;
 use std::fs::{self, File};
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -319,7 +319,6 @@ impl Server {
                 format_args!("{why}; its log:\n{}", self.log()),
             ));
         };
-        greeting(port).doing(what)?;
         *running = Running {
             process: Some(process),
             port,
@@ -409,19 +408,6 @@ impl Server {
 
     fn log_file(&self) -> PathBuf {
         self.path("log")
-    }
-}
-
-/// Waits for the first line that a server says to a new client.
-fn greeting(port: u16) -> std::io::Result<()> {
-    let stream = TcpStream::connect(("127.0.0.1", port))?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    let mut line = String::new();
-    BufReader::new(stream).read_line(&mut line)?;
-    if line.starts_with("INFO ") {
-        Ok(())
-    } else {
-        Err(std::io::Error::other(format!("it greets with {line:?}")))
     }
 }
 

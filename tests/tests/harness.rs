@@ -5,7 +5,9 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use jetbus_tests::Server;
+use jetbus_tests::raw::Raw;
 use jetbus_tests::server::{Cluster, OLDEST_VERSION, ServerBinary};
+use serde_json::json;
 
 /// Whether a server answers a PING.
 fn answers(server: &Server) -> bool {
@@ -50,6 +52,26 @@ fn a_server_keeps_its_address_over_every_way_of_stopping() {
     assert!(answers(&server));
 
     assert_eq!(server.url(), url);
+}
+
+#[test]
+fn users_are_let_in_by_their_passwords() {
+    let server = Server::builder()
+        .config("authorization { users = [ {user: a, password: secret} ] }")
+        .start()
+        .unwrap();
+    let connect = |options| Raw::connect_as(&server.address(), &options);
+    assert!(connect(json!({"user": "a", "pass": "secret"})).is_ok());
+    let refused = connect(json!({"user": "a", "pass": "wrong"})).unwrap_err();
+    assert!(refused.to_string().contains("Authorization"), "{refused}");
+    assert!(connect(json!({})).is_err());
+}
+
+#[test]
+fn tests_that_share_a_server_get_the_same_one() {
+    let first = Server::shared().unwrap();
+    let second = Server::shared().unwrap();
+    assert_eq!(first.pid(), second.pid());
 }
 
 #[test]

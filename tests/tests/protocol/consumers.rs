@@ -223,10 +223,7 @@ fn a_consumer_can_be_changed_in_some_ways() {
             );
             json!({"stream_name": "altered", "action": action, "config": config})
         };
-        s.api(
-            "CONSUMER.CREATE.altered.c",
-            action("create", "c", base.clone()),
-        );
+        s.api("CONSUMER.CREATE.altered.c", action("create", "c", base));
         s.api(
             "CONSUMER.CREATE.altered.c",
             action("create", "c", json!({"max_deliver": 2})),

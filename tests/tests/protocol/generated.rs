@@ -149,7 +149,7 @@ fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(subject, keep, seq)| Step::Purge { subject, keep, seq }),
         1 => seq.clone().prop_map(|seq| Step::Get { seq }),
         1 => (0..4_u8).prop_map(|subject| Step::GetLast { subject }),
-        1 => seq.clone().prop_map(|seq| Step::Remove { seq }),
+        1 => seq.prop_map(|seq| Step::Remove { seq }),
         2 => Just(Step::StreamInfo),
         10 => (0..3_u8, option::weighted(0.3, 0..3_u8), option::weighted(0.2, expect()))
             .prop_map(|(subject, id, expect)| Step::Publish { subject, id, expect }),

@@ -3,8 +3,10 @@
 //! Scenarios speak raw `$JS.API` to both and their transcripts must be equal,
 //! except for the fields listed in [`normal`].
 
+mod account;
 mod acks;
 mod consumers;
+mod core_nats;
 mod generated;
 mod normal;
 mod publishing;
@@ -33,8 +35,12 @@ fn same(name: &str, scenario: impl Fn(&mut Script<'_>)) {
 
 /// Where the transcripts of a scenario differ, if they do.
 fn differences(name: &str, scenario: impl Fn(&mut Script<'_>)) -> Option<String> {
+    compare(name, &SERVER.start().unwrap(), scenario)
+}
+
+/// The same with a server of one's own.
+fn compare(name: &str, server: &Server, scenario: impl Fn(&mut Script<'_>)) -> Option<String> {
     let embedded = transcript(name, &mut embedded(), Vec::new(), &scenario);
-    let server = SERVER.start().unwrap();
     let mut real = Raw::connect(&server.address()).unwrap();
     let real = transcript(name, &mut real, embedded.clone(), &scenario);
     let lines = real.len().max(embedded.len());
