@@ -242,13 +242,26 @@ impl Server {
         process.wait(PATIENCE)
     }
 
-    /// Stops the process where it is (SIGSTOP): connections stay open and nobody
-    /// answers.
+    /// Stops the process where it is (SIGSTOP) and waits until it stands still:
+    /// connections stay open and nobody answers.
     ///
     /// # Errors
     /// When it does not run.
     pub fn freeze(&self) -> Result<(), Failure> {
-        self.signal("STOP")
+        self.signal("STOP")?;
+        let deadline = Instant::now() + PATIENCE;
+        while !self
+            .running()
+            .process
+            .as_ref()
+            .is_none_or(Process::is_stopped)
+        {
+            if Instant::now() > deadline {
+                return Err(Failure::new("freezing the server", "it goes on"));
+            }
+            pause();
+        }
+        Ok(())
     }
 
     /// Lets it go on (SIGCONT) after [`freeze`](Self::freeze).

@@ -1,6 +1,6 @@
 //! One run of a program that never outlives the test.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -57,6 +57,21 @@ impl Process {
         } else {
             Err(Failure::new(what, status))
         }
+    }
+
+    /// Whether every thread of it has stopped after SIGSTOP, which reaches them one
+    /// by one. Where there is no `/proc` to ask, this says yes.
+    pub(super) fn is_stopped(&self) -> bool {
+        let Ok(threads) = fs::read_dir(format!("/proc/{}/task", self.pid())) else {
+            return true;
+        };
+        threads.flatten().all(|thread| {
+            // `<id> (<name>) <state> ...`, T being stopped.
+            fs::read_to_string(thread.path().join("stat"))
+                .ok()
+                .and_then(|stat| stat.rsplit(") ").next().map(|rest| rest.starts_with('T')))
+                .unwrap_or(true)
+        })
     }
 
     /// How it ended, if it did.
