@@ -15,6 +15,7 @@ mod script;
 mod streams;
 
 use jetbus_tests::Peer;
+use jetbus_tests::embedded::Embedded;
 use jetbus_tests::raw::Raw;
 use jetbus_tests::server::{DEFAULT_VERSION, Server, Shared};
 
@@ -40,7 +41,7 @@ fn differences(name: &str, scenario: impl Fn(&mut Script<'_>)) -> Option<String>
 
 /// The same with a server of one's own.
 fn compare(name: &str, server: &Server, scenario: impl Fn(&mut Script<'_>)) -> Option<String> {
-    let embedded = transcript(name, &mut embedded(), Vec::new(), &scenario);
+    let embedded = transcript(name, &mut Embedded::new(), Vec::new(), &scenario);
     let mut real = Raw::connect(&server.address()).unwrap();
     let real = transcript(name, &mut real, embedded.clone(), &scenario);
     let lines = real.len().max(embedded.len());
@@ -67,15 +68,4 @@ fn transcript(
     let mut script = Script::new(name, peer, expected);
     scenario(&mut script);
     script.into_transcript()
-}
-static SERVER2: Shared = Shared::new(|| Server::builder().version(DEFAULT_VERSION));
-fn embedded() -> Raw {
-    static H: std::sync::Mutex<Vec<std::sync::Arc<Server>>> = std::sync::Mutex::new(Vec::new());
-    let server = SERVER2.start().unwrap();
-    let r = Raw::connect(&server.address()).unwrap();
-    let mut h = H.lock().unwrap();
-    if h.is_empty() {
-        h.push(server);
-    }
-    r
 }
