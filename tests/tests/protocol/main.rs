@@ -44,19 +44,26 @@ fn compare(name: &str, server: &Server, scenario: impl Fn(&mut Script<'_>)) -> O
     let embedded = transcript(name, &mut Embedded::new(), Vec::new(), &scenario);
     let mut real = Raw::connect(&server.address()).unwrap();
     let real = transcript(name, &mut real, embedded.clone(), &scenario);
-    let lines = real.len().max(embedded.len());
-    let first = (0..lines).find(|&line| real.get(line) != embedded.get(line))?;
-    let tell = |transcript: &[String]| {
-        transcript
-            .get(first)
-            .map_or_else(|| "nothing".to_owned(), String::clone)
-    };
-    Some(format!(
-        "after\n{}\nthe server says\n{}\nand the embedded broker\n{}",
-        real[..first].join("\n"),
-        tell(&real),
-        tell(&embedded),
-    ))
+    if real == embedded {
+        return None;
+    }
+    let same = real
+        .iter()
+        .zip(&embedded)
+        .take_while(|(r, e)| r == e)
+        .count();
+    let mut told = real[..same].join("\n");
+    let nothing = String::new();
+    for line in same..real.len().max(embedded.len()) {
+        let real = real.get(line).unwrap_or(&nothing);
+        let embedded = embedded.get(line).unwrap_or(&nothing);
+        if real == embedded {
+            told += &format!("\n{real}");
+        } else {
+            told += &format!("\nthe server:          {real}\nthe embedded broker: {embedded}");
+        }
+    }
+    Some(told)
 }
 
 fn transcript(
