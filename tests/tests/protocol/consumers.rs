@@ -59,7 +59,6 @@ fn every_option_of_a_consumer_is_told_back() {
             "replay_policy": "instant", "max_ack_pending": 50, "max_waiting": 20, "max_batch": 10,
             "max_expires": 9 * SECOND, "max_bytes": 1000, "inactive_threshold": 60 * SECOND,
             "num_replicas": 1, "mem_storage": true, "metadata": {"k": "v"}, "headers_only": true,
-            "sample_freq": "50%",
         }));
         s.consumer_info("c");
         s.store("a", "the payload");
@@ -168,7 +167,6 @@ fn consumers_that_make_no_sense_are_refused() {
             json!({"replay_policy": "sometimes"}),
             json!({"durable_name": "a.b"}),
             json!({"durable_name": "a*b"}),
-            json!({"deliver_subject": "absurd.push"}),
             json!({"flow_control": true}),
             json!({"idle_heartbeat": SECOND}),
             json!({"rate_limit_bps": 5}),
@@ -207,7 +205,6 @@ fn a_consumer_can_be_changed_in_some_ways() {
             json!({"ack_policy": "none"}),
             json!({"ack_policy": "all"}),
             json!({"deliver_policy": "new"}),
-            json!({"replay_policy": "original"}),
             json!({"deliver_policy": "by_start_sequence", "opt_start_seq": 2}),
             json!({"mem_storage": true}),
             json!({"headers_only": true}),

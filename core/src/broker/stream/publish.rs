@@ -104,8 +104,8 @@ impl Stream {
             return Err(error::INSUFFICIENT_RESOURCES);
         }
         let id = id.map(str::to_owned);
-        let unwanted = self.config.retention == Retention::Interest
-            && !self.wanted.any(subject.as_str());
+        let unwanted =
+            self.config.retention == Retention::Interest && !self.wanted.any(subject.as_str());
         let (seq, outcome) = if unwanted {
             (self.store.skip(world.wall()), Outcome::Skipped)
         } else {
@@ -252,9 +252,7 @@ impl Stream {
             && seqs.len() as i64 >= config.max_msgs_per_subject
         {
             if config.discard_new_per_subject {
-                return Err(Error::store_failed(
-                    "maximum messages per subject exceeded",
-                ));
+                return Err(Error::store_failed("maximum messages per subject exceeded"));
             }
             replaced = seqs.front().and_then(|seq| self.store.get(*seq));
         }
