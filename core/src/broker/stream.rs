@@ -269,6 +269,9 @@ impl Stream {
         if config.ack_policy != AckPolicy::Explicit {
             return Err(error::WORK_QUEUE_EXPLICIT);
         }
+        if config.deliver_policy != DeliverPolicy::All {
+            return Err(error::WORK_QUEUE_DELIVER_ALL);
+        }
         let filters = config.filters();
         let mut others = self
             .consumers
@@ -280,9 +283,6 @@ impl Stream {
         }
         if others.any(|(_, o)| o.filters.is_empty() || any_overlap(&filters, &o.filters)) {
             return Err(error::WORK_QUEUE_OVERLAP);
-        }
-        if config.deliver_policy != DeliverPolicy::All {
-            return Err(error::WORK_QUEUE_DELIVER_ALL);
         }
         Ok(())
     }

@@ -22,12 +22,12 @@ impl Broker {
         let start = o.time("start_time")?;
         let no_headers = o.bool("no_hdr")?;
         o.finish()?;
-        let stream = self.stream(name)?;
         let asked = seq > 0 || !last_for.is_empty() || !next_for.is_empty() || start.is_some();
         let torn = !last_for.is_empty() && (seq > 0 || !next_for.is_empty() || start.is_some());
         if !asked || torn || seq > 0 && start.is_some() {
             return Err(error::BAD_REQUEST.into());
         }
+        let stream = self.stream(name)?;
         if let Some(start) = start {
             seq = stream.store.seq_from_time(start);
         }

@@ -283,6 +283,10 @@ impl Stream {
         {
             self.remove(world, seq);
         }
+        // What is there already stays when limits shrink under discard new.
+        if self.config.discard == Discard::New {
+            return;
+        }
         let (messages, bytes) = (self.config.max_msgs, self.config.max_bytes);
         while (messages > 0 && self.store.len() > messages.unsigned_abs()
             || bytes > 0 && self.store.bytes() > bytes.unsigned_abs())
