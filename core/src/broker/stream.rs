@@ -16,7 +16,7 @@ use super::stream_config::{StreamConfig, nanos};
 use super::trie::{Trie, any_overlap};
 use super::world::World;
 use crate::jetstream::api::{AckPolicy, DeliverPolicy, Retention, Storage};
-use crate::subject::overlap;
+use crate::subject::{covers, overlap};
 use crate::{Time, Timestamp};
 
 /// A stream.
@@ -388,7 +388,9 @@ impl Stream {
             self.store.remove(seq);
         }
         if filters.is_empty() {
-            self.store.jump(purge.seq);
+            // All of it: an empty stream shows the next sequence as its first.
+            let next = self.store.last() + 1;
+            self.store.jump(if purge.seq == 0 && purge.keep == 0 { next } else { purge.seq });
         }
         world.used = world.used.saturating_sub(before.1 - self.store.bytes());
         let purged = before.0 - self.store.len();
@@ -399,17 +401,20 @@ impl Stream {
             if !touched {
                 continue;
             }
-            let first = if filters.is_empty() {
-                self.store.first()
-            } else {
+            // Whoever wants only what was purged goes on behind it, all others at the
+            // first message that is left.
+            let narrow = !filters.is_empty()
+                && !consumer.filters.is_empty()
+                && consumer.filters.iter().all(|f| covers(&purge.filter, f));
+            let first = if narrow {
                 self.store
                     .next_match(1, &consumer.filters)
                     .map_or(self.store.last() + 1, |(seq, _)| seq)
+            } else {
+                self.store.first()
             };
-            if purged > 0 || filters.is_empty() {
-                consumer.purged(world, &self.store, first);
-                consumer.arm(world);
-            }
+            consumer.purged(world, &self.store, first);
+            consumer.arm(world);
         }
         purged
     }

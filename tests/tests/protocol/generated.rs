@@ -95,10 +95,12 @@ struct ConsumerOptions {
     max_ack_pending: i64,
 }
 
-/// What a conversation remembers: the deliveries that it may settle.
+/// What a conversation remembers: the deliveries that it may settle, and the
+/// stream's retention, which it does not change.
 #[derive(Default)]
 struct Memory {
     deliveries: Vec<Message>,
+    retention: Option<&'static str>,
 }
 
 #[test]
@@ -240,13 +242,14 @@ fn run(s: &mut Script<'_>, memory: &mut Memory, step: &Step) {
     match step {
         Step::CreateStream(options) => {
             let config = options.config(s);
-            s.stream(config);
+            if s.stream(config)["error"].is_null() {
+                memory.retention = Some(options.retention);
+            }
         }
         Step::UpdateStream(options) => {
-            let config = with(
-                json!({"name": name, "storage": "memory"}),
-                options.config(s),
-            );
+            let same = json!({"retention": memory.retention});
+            let config = with(options.config(s), same);
+            let config = with(json!({"name": name, "storage": "memory"}), config);
             s.api(&format!("STREAM.UPDATE.{name}"), config);
         }
         Step::DeleteStream => {
@@ -360,10 +363,10 @@ impl ConsumerOptions {
     fn config(&self, s: &Script<'_>) -> Value {
         let filters: Vec<String> = self.filters.iter().map(|&f| s.subject(tail(f))).collect();
         let start = (self.deliver_policy == "by_start_sequence").then_some(self.start);
-        let filter = if filters.len() == 1 {
-            json!({"filter_subject": filters[0]})
-        } else {
-            json!({"filter_subjects": filters})
+        let filter = match filters.as_slice() {
+            [] => json!({}),
+            [filter] => json!({"filter_subject": filter}),
+            filters => json!({"filter_subjects": filters}),
         };
         with(
             json!({
