@@ -331,6 +331,9 @@ impl Stream {
         consumer.release(world, "Consumer Deleted");
         if cleanup && self.config.retention == Retention::Interest {
             self.drop_unwanted(world, consumer.floor_seq());
+            if self.consumers.is_empty() {
+                self.store.jump(self.store.last() + 1);
+            }
         }
         true
     }
@@ -388,9 +391,12 @@ impl Stream {
             self.store.remove(seq);
         }
         if filters.is_empty() {
-            // All of it: an empty stream shows the next sequence as its first.
-            let next = self.store.last() + 1;
-            self.store.jump(if purge.seq == 0 && purge.keep == 0 { next } else { purge.seq });
+            match (purge.seq, purge.keep) {
+                // An empty stream shows the next sequence as its first.
+                (0, 0) => self.store.jump(self.store.last() + 1),
+                (0 | 1, _) => {}
+                (seq, _) => self.store.jump(seq),
+            }
         }
         world.used = world.used.saturating_sub(before.1 - self.store.bytes());
         let purged = before.0 - self.store.len();

@@ -1,5 +1,6 @@
 //! Random conversations: sequences of operations that no clock decides.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use jetbus_core::Message;
@@ -96,11 +97,13 @@ struct ConsumerOptions {
 }
 
 /// What a conversation remembers: the deliveries that it may settle, and the
-/// stream's retention, which it does not change.
+/// stream's retention, which it does not change; and consumers that had filters,
+/// which they keep: a server loses new messages to one that drops all of its own.
 #[derive(Default)]
 struct Memory {
     deliveries: Vec<Message>,
     retention: Option<&'static str>,
+    filtered: BTreeSet<u8>,
 }
 
 #[test]
@@ -300,6 +303,13 @@ fn run(s: &mut Script<'_>, memory: &mut Memory, step: &Step) {
             s.store_with(tail(*subject), "0123456789", &headers);
         }
         Step::CreateConsumer { consumer, options } => {
+            let mut options = options.clone();
+            if options.filters.is_empty() && memory.filtered.contains(consumer) {
+                options.filters.push(3);
+            }
+            if !options.filters.is_empty() {
+                memory.filtered.insert(*consumer);
+            }
             let config = options.config(s);
             s.consumer(&consumer_name(*consumer), config);
         }

@@ -298,6 +298,7 @@ impl Stream {
 
     /// Enforces the limits for every subject, after they changed.
     pub(super) fn enforce_all(&mut self, world: &mut World) {
+        self.enforce(world, "");
         if self.config.max_msgs_per_subject > 0 {
             let most = usize::try_from(self.config.max_msgs_per_subject).unwrap_or(usize::MAX);
             let subjects: Vec<_> = self
@@ -310,7 +311,6 @@ impl Stream {
                 self.enforce(world, subject.as_str());
             }
         }
-        self.enforce(world, "");
     }
 }
 
