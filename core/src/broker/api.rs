@@ -73,12 +73,16 @@ impl Broker {
             ["CONSUMER", "CREATE", stream] => {
                 ("consumer_create", self.ephemeral_create(stream, body))
             }
-            ["CONSUMER", "CREATE", stream, name] => {
-                ("consumer_create", self.named_create(stream, name, None, body))
-            }
+            ["CONSUMER", "CREATE", stream, name] => (
+                "consumer_create",
+                self.named_create(stream, name, None, body),
+            ),
             ["CONSUMER", "CREATE", stream, name, ..] => {
                 let filter = request.splitn(5, '.').nth(4);
-                ("consumer_create", self.named_create(stream, name, filter, body))
+                (
+                    "consumer_create",
+                    self.named_create(stream, name, filter, body),
+                )
             }
             ["CONSUMER", "INFO", stream, name] => {
                 ("consumer_info", self.consumer_info(stream, name, body))
@@ -110,7 +114,11 @@ impl Broker {
         let Some(stream) = self.streams.get_mut(stream) else {
             return false;
         };
-        let Some(name) = stream.consumers.get_key_value(name).map(|(name, _)| name.clone()) else {
+        let Some(name) = stream
+            .consumers
+            .get_key_value(name)
+            .map(|(name, _)| name.clone())
+        else {
             return false;
         };
         if let Some(reply) = &message.reply {

@@ -49,6 +49,9 @@ pub(super) struct Consumer {
     /// Stored messages that match and were not delivered. It may be too high for a
     /// moment, as the server's.
     undelivered: i64,
+    /// The last sequence when they were counted. What comes after counts when it is
+    /// stored, also below a start that still lies ahead, as on a server.
+    counted: u64,
     /// With last per subject: what is to be delivered first, then where to go on.
     skips: VecDeque<u64>,
     resume: u64,
@@ -90,6 +93,7 @@ impl Consumer {
             delivered_at: None,
             acked_at: None,
             undelivered: 0,
+            counted: 0,
             skips: VecDeque::new(),
             resume: 0,
             pending: Pending::default(),
@@ -153,6 +157,7 @@ impl Consumer {
             store.count_from(self.next.stream, &self.filters)
         };
         self.undelivered = i64::try_from(count).unwrap_or(i64::MAX);
+        self.counted = store.last();
     }
 
     /// Takes a changed configuration.
@@ -165,9 +170,9 @@ impl Consumer {
         }
     }
 
-    /// A message was stored; it counts if it matches and lies ahead.
+    /// A message that matches was stored.
     pub(super) fn stored(&mut self, seq: u64) {
-        if seq >= self.next.stream {
+        if seq > self.counted {
             self.undelivered += 1;
         }
     }
@@ -249,11 +254,17 @@ impl Consumer {
         }
         self.settled_log.clear();
         let (now, config) = (world.now, &self.config);
-        self.pending.rearm(|redelivered| now + config.wait(redelivered));
+        self.pending
+            .rearm(|redelivered| now + config.wait(redelivered));
     }
 
     /// What INFO says, without `type`.
-    pub(super) fn info(&mut self, world: &mut World, store: &Store, dynamic: bool) -> Map<String, Value> {
+    pub(super) fn info(
+        &mut self,
+        world: &mut World,
+        store: &Store,
+        dynamic: bool,
+    ) -> Map<String, Value> {
         self.clamp(store);
         self.process_waiting(world, false);
         let pair = |pair: Pair, at: Option<Timestamp>| {

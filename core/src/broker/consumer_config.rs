@@ -8,7 +8,9 @@ use serde_json::{Map, Value, json};
 
 use super::error::{self, Error};
 use super::json::{Object, object};
-use super::stream_config::{StreamConfig, is_asset_name, is_subject, metadata_json, nanos};
+use super::stream_config::{
+    METADATA, StreamConfig, is_asset_name, is_subject, metadata_json, metadata_len, nanos,
+};
 use crate::Timestamp;
 use crate::jetstream::api::{AckPolicy, DeliverPolicy, Retention};
 use crate::subject::covers;
@@ -128,8 +130,7 @@ impl ConsumerConfig {
             backoff: o.durations("backoff")?,
             filter_subject: o.string("filter_subject")?,
             filter_subjects: o.strings("filter_subjects")?,
-            replay_original: o
-                .word("replay_policy", &[("instant", false), ("original", true)])?,
+            replay_original: o.word("replay_policy", &[("instant", false), ("original", true)])?,
             rate_limit: o.uint64("rate_limit_bps")?,
             sample_freq: o.string("sample_freq")?,
             max_waiting: o.int("max_waiting")?,
@@ -246,6 +247,9 @@ impl ConsumerConfig {
         }
         if self.description.len() > 4096 {
             return Err(error::CONSUMER_DESCRIPTION);
+        }
+        if metadata_len(&self.metadata) > METADATA {
+            return Err(error::CONSUMER_METADATA);
         }
         if !self.deliver_subject.is_empty() {
             return Err(Error::consumer_create("push consumers are not supported"));
@@ -415,6 +419,9 @@ impl ConsumerConfig {
         }
         if self.max_waiting != new.max_waiting {
             return refuse("max waiting can not be updated");
+        }
+        if self.mem_storage != new.mem_storage {
+            return refuse("storage type can not be updated");
         }
         Ok(())
     }

@@ -65,6 +65,10 @@ impl Error {
         Self::new(503, 10077, why)
     }
 
+    pub(super) fn sequence_not_found(seq: u64) -> Self {
+        Self::with(400, 10043, format!("sequence {seq} not found"))
+    }
+
     pub(super) const fn delete_failed(why: &'static str) -> Self {
         Self::new(500, 10057, why)
     }
@@ -102,6 +106,7 @@ errors! {
     CONSUMER_EPHEMERAL_DURABLE = 400, 10020, "consumer expected to be ephemeral but a durable name was set in request";
     INSUFFICIENT_RESOURCES = 503, 10023, "insufficient resources";
     MAX_CONSUMERS = 400, 10026, "maximum consumers limit reached";
+    CONSUMER_METADATA = 400, 10135, "consumer metadata exceeds maximum size of 128KB";
     MAX_STREAMS = 400, 10027, "maximum number of streams reached";
     MEMORY_EXCEEDED = 500, 10028, "insufficient memory resources available";
     MESSAGE_NOT_FOUND = 404, 10037, "no message found";

@@ -50,7 +50,10 @@ pub(super) fn syntax(error: &serde_json::Error, payload: &[u8]) -> String {
         .map(|line| line.len() + 1)
         .sum::<usize>()
         + error.column();
-    let byte = payload.get(offset.saturating_sub(1)).copied().unwrap_or(b' ');
+    let byte = payload
+        .get(offset.saturating_sub(1))
+        .copied()
+        .unwrap_or(b' ');
     let place = match payload.get(..offset.saturating_sub(1)) {
         Some(before) if before.trim_ascii_end().ends_with(b"{") => {
             "looking for beginning of object key string"

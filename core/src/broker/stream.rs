@@ -11,7 +11,7 @@ use super::consumer::Consumer;
 use super::consumer_config::ConsumerConfig;
 use super::dedupe::Dedupe;
 use super::error::{self, Error};
-use super::store::{Store, is_match};
+use super::store::Store;
 use super::stream_config::{StreamConfig, nanos};
 use super::trie::{Trie, any_overlap};
 use super::world::World;
@@ -70,9 +70,14 @@ impl Stream {
         for subject in &config.subjects {
             world.captured.insert(subject, Arc::clone(&self.name));
         }
+        let by_interest =
+            config.retention == Retention::Interest && self.config.retention != Retention::Interest;
         self.config = config;
         for consumer in self.consumers.values_mut() {
             consumer.retention = self.config.retention;
+        }
+        if by_interest {
+            self.drop_unwanted(world, 0);
         }
         self.enforce_all(world);
         self.tick(world);
@@ -88,7 +93,9 @@ impl Stream {
         for subject in &self.config.subjects {
             world.captured.remove(subject, &self.name);
         }
-        world.timers.remove(&(self.armed, (Arc::clone(&self.name), None)));
+        world
+            .timers
+            .remove(&(self.armed, (Arc::clone(&self.name), None)));
         world.used = world
             .used
             .saturating_sub(self.store.bytes() + self.dedupe.total_cost());
@@ -262,6 +269,9 @@ impl Stream {
         if config.ack_policy != AckPolicy::Explicit {
             return Err(error::WORK_QUEUE_EXPLICIT);
         }
+        if config.deliver_policy != DeliverPolicy::All {
+            return Err(error::WORK_QUEUE_DELIVER_ALL);
+        }
         let filters = config.filters();
         let mut others = self
             .consumers
@@ -273,9 +283,6 @@ impl Stream {
         }
         if others.any(|(_, o)| o.filters.is_empty() || any_overlap(&filters, &o.filters)) {
             return Err(error::WORK_QUEUE_OVERLAP);
-        }
-        if config.deliver_policy != DeliverPolicy::All {
-            return Err(error::WORK_QUEUE_DELIVER_ALL);
         }
         Ok(())
     }
@@ -324,6 +331,9 @@ impl Stream {
         consumer.release(world, "Consumer Deleted");
         if cleanup && self.config.retention == Retention::Interest {
             self.drop_unwanted(world, consumer.floor_seq());
+            if self.consumers.is_empty() {
+                self.store.jump(self.store.last() + 1);
+            }
         }
         true
     }
@@ -381,7 +391,12 @@ impl Stream {
             self.store.remove(seq);
         }
         if filters.is_empty() {
-            self.store.jump(purge.seq);
+            match (purge.seq, purge.keep) {
+                // An empty stream shows the next sequence as its first.
+                (0, 0) => self.store.jump(self.store.last() + 1),
+                (0 | 1, _) => {}
+                (seq, _) => self.store.jump(seq),
+            }
         }
         world.used = world.used.saturating_sub(before.1 - self.store.bytes());
         let purged = before.0 - self.store.len();
@@ -392,17 +407,20 @@ impl Stream {
             if !touched {
                 continue;
             }
-            let first = if filters.is_empty() {
-                self.store.first()
-            } else {
+            // Whoever wants only what was purged goes on behind it, all others at the
+            // first message that is left.
+            let narrow = !filters.is_empty()
+                && !consumer.filters.is_empty()
+                && consumer.filters.iter().all(|f| covers(&purge.filter, f));
+            let first = if narrow {
                 self.store
                     .next_match(1, &consumer.filters)
                     .map_or(self.store.last() + 1, |(seq, _)| seq)
+            } else {
+                self.store.first()
             };
-            if purged > 0 || filters.is_empty() {
-                consumer.purged(world, &self.store, first);
-                consumer.arm(world);
-            }
+            consumer.purged(world, &self.store, first);
+            consumer.arm(world);
         }
         purged
     }
@@ -441,8 +459,10 @@ impl Stream {
 
     /// Whether `subject` is for this stream.
     pub(super) fn is_for(&self, subject: &str) -> bool {
-        let mine = &self.config.subjects;
-        is_match(mine, subject) || mine.iter().any(|s| covers(subject, s))
+        self.config
+            .subjects
+            .iter()
+            .any(|mine| overlap(mine, subject))
     }
 
     /// Survives a restart if it is kept in a file; says whether it does.

@@ -52,7 +52,10 @@ const UNSUPPORTED: [(&str, &str); 11] = [
     ("republish", "republishing is not supported"),
     ("subject_transform", "subject transforms are not supported"),
     ("allow_msg_ttl", "per-message TTL is not supported"),
-    ("subject_delete_marker_ttl", "subject delete markers are not supported"),
+    (
+        "subject_delete_marker_ttl",
+        "subject delete markers are not supported",
+    ),
     ("allow_msg_counter", "message counters are not supported"),
     ("allow_atomic", "atomic publish is not supported"),
     ("allow_msg_schedules", "message schedules are not supported"),
@@ -195,6 +198,9 @@ impl StreamConfig {
         if let Some(why) = self.unsupported {
             return refuse(why);
         }
+        if metadata_len(&self.metadata) > METADATA {
+            return refuse("stream metadata exceeds maximum size of 131072 bytes");
+        }
         self.check_subjects()?;
         if self.num_replicas > 1 {
             return Err(error::REPLICAS);
@@ -325,6 +331,16 @@ impl StreamConfig {
     }
 }
 
+/// Bytes of keys and values that metadata may have.
+pub(super) const METADATA: usize = 128 << 10;
+
+pub(super) fn metadata_len(metadata: &BTreeMap<String, String>) -> usize {
+    metadata
+        .iter()
+        .map(|(key, value)| key.len() + value.len())
+        .sum()
+}
+
 /// Metadata with what the server adds of its own.
 pub(super) fn metadata_json(metadata: &BTreeMap<String, String>, dynamic: bool) -> Value {
     let mut shown = metadata.clone();
@@ -353,7 +369,8 @@ pub(super) fn is_subject(subject: &str) -> bool {
     let mut open = true;
     !subject.is_empty()
         && subject.split('.').all(|token| {
-            let fine = open && !token.is_empty() && !token.contains([' ', '\t', '\n', '\r', '\x0c']);
+            let fine =
+                open && !token.is_empty() && !token.contains([' ', '\t', '\n', '\r', '\x0c']);
             open = token != ">";
             fine
         })

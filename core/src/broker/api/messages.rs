@@ -3,11 +3,12 @@
 use serde_json::json;
 
 use super::{Answer, fields};
+use crate::Headers;
 use crate::broker::Broker;
 use crate::broker::error::{self, Error};
 use crate::broker::json::object;
 use crate::broker::store::Stored;
-use crate::Headers;
+use crate::jetstream::api::Storage;
 
 impl Broker {
     pub(super) fn message_get(&self, name: &str, body: &[u8]) -> Answer {
@@ -21,12 +22,12 @@ impl Broker {
         let start = o.time("start_time")?;
         let no_headers = o.bool("no_hdr")?;
         o.finish()?;
-        let stream = self.stream(name)?;
         let asked = seq > 0 || !last_for.is_empty() || !next_for.is_empty() || start.is_some();
         let torn = !last_for.is_empty() && (seq > 0 || !next_for.is_empty() || start.is_some());
         if !asked || torn || seq > 0 && start.is_some() {
             return Err(error::BAD_REQUEST.into());
         }
+        let stream = self.stream(name)?;
         if let Some(start) = start {
             seq = stream.store.seq_from_time(start);
         }
@@ -56,11 +57,16 @@ impl Broker {
         if stream.config.deny_delete {
             return Err(Error::delete_failed("message delete not permitted").into());
         }
-        if seq > stream.store.last() {
+        // Files and memory say it in words of their own.
+        let in_file = stream.config.storage == Storage::File;
+        if in_file && seq > stream.store.last() {
             return Err(Error::delete_failed("stream store EOF").into());
         }
-        if !stream.remove(&mut self.world, seq) {
+        if in_file && seq == 0 {
             return Err(Error::delete_failed("no message found").into());
+        }
+        if !stream.remove(&mut self.world, seq) {
+            return Err(Error::sequence_not_found(seq).into());
         }
         Ok(fields(json!({"success": true})))
     }
@@ -122,7 +128,13 @@ mod tests {
 
     #[test]
     fn base64_pads() {
-        for (bytes, text) in [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg==")] {
+        for (bytes, text) in [
+            ("", ""),
+            ("f", "Zg=="),
+            ("fo", "Zm8="),
+            ("foo", "Zm9v"),
+            ("foob", "Zm9vYg=="),
+        ] {
             assert_eq!(base64(bytes.as_bytes()), text);
         }
     }

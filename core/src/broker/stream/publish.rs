@@ -104,8 +104,8 @@ impl Stream {
             return Err(error::INSUFFICIENT_RESOURCES);
         }
         let id = id.map(str::to_owned);
-        let unwanted = self.config.retention == Retention::Interest
-            && !self.wanted.any(subject.as_str());
+        let unwanted =
+            self.config.retention == Retention::Interest && !self.wanted.any(subject.as_str());
         let (seq, outcome) = if unwanted {
             (self.store.skip(world.wall()), Outcome::Skipped)
         } else {
@@ -252,9 +252,7 @@ impl Stream {
             && seqs.len() as i64 >= config.max_msgs_per_subject
         {
             if config.discard_new_per_subject {
-                return Err(Error::store_failed(
-                    "maximum messages per subject exceeded",
-                ));
+                return Err(Error::store_failed("maximum messages per subject exceeded"));
             }
             replaced = seqs.front().and_then(|seq| self.store.get(*seq));
         }
@@ -285,6 +283,10 @@ impl Stream {
         {
             self.remove(world, seq);
         }
+        // What is there already stays when limits shrink under discard new.
+        if self.config.discard == Discard::New {
+            return;
+        }
         let (messages, bytes) = (self.config.max_msgs, self.config.max_bytes);
         while (messages > 0 && self.store.len() > messages.unsigned_abs()
             || bytes > 0 && self.store.bytes() > bytes.unsigned_abs())
@@ -296,6 +298,7 @@ impl Stream {
 
     /// Enforces the limits for every subject, after they changed.
     pub(super) fn enforce_all(&mut self, world: &mut World) {
+        self.enforce(world, "");
         if self.config.max_msgs_per_subject > 0 {
             let most = usize::try_from(self.config.max_msgs_per_subject).unwrap_or(usize::MAX);
             let subjects: Vec<_> = self
@@ -308,7 +311,6 @@ impl Stream {
                 self.enforce(world, subject.as_str());
             }
         }
-        self.enforce(world, "");
     }
 }
 
