@@ -16,7 +16,7 @@ use super::stream_config::{StreamConfig, nanos};
 use super::trie::{Trie, any_overlap};
 use super::world::World;
 use crate::jetstream::api::{AckPolicy, DeliverPolicy, Retention, Storage};
-use crate::subject::{covers, overlap};
+use crate::subject::overlap;
 use crate::{Time, Timestamp};
 
 /// A stream.
@@ -457,7 +457,7 @@ impl Stream {
         o
     }
 
-    /// Whether `subject` is for this stream.
+    /// Whether it stores something that `subject`, maybe a pattern, covers.
     pub(super) fn is_for(&self, subject: &str) -> bool {
         self.config
             .subjects
