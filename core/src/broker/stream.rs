@@ -16,7 +16,7 @@ use super::stream_config::{StreamConfig, nanos};
 use super::trie::{Trie, any_overlap};
 use super::world::World;
 use crate::jetstream::api::{AckPolicy, DeliverPolicy, Retention, Storage};
-use crate::subject::overlap;
+use crate::subject::{covers, overlap};
 use crate::{Time, Timestamp};
 
 /// A stream.
