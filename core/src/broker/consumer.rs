@@ -249,11 +249,17 @@ impl Consumer {
         }
         self.settled_log.clear();
         let (now, config) = (world.now, &self.config);
-        self.pending.rearm(|redelivered| now + config.wait(redelivered));
+        self.pending
+            .rearm(|redelivered| now + config.wait(redelivered));
     }
 
     /// What INFO says, without `type`.
-    pub(super) fn info(&mut self, world: &mut World, store: &Store, dynamic: bool) -> Map<String, Value> {
+    pub(super) fn info(
+        &mut self,
+        world: &mut World,
+        store: &Store,
+        dynamic: bool,
+    ) -> Map<String, Value> {
         self.clamp(store);
         self.process_waiting(world, false);
         let pair = |pair: Pair, at: Option<Timestamp>| {

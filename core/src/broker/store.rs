@@ -203,7 +203,10 @@ impl Store {
                 .iter()
                 .filter(|(subject, _)| is_match(filters, subject.as_str()))
         });
-        literal.flatten().into_iter().chain(all.into_iter().flatten())
+        literal
+            .flatten()
+            .into_iter()
+            .chain(all.into_iter().flatten())
     }
 
     pub(super) fn last_seq_of(&self, filters: &[String]) -> Option<u64> {

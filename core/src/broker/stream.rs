@@ -11,12 +11,12 @@ use super::consumer::Consumer;
 use super::consumer_config::ConsumerConfig;
 use super::dedupe::Dedupe;
 use super::error::{self, Error};
-use super::store::{Store, is_match};
+use super::store::Store;
 use super::stream_config::{StreamConfig, nanos};
 use super::trie::{Trie, any_overlap};
 use super::world::World;
 use crate::jetstream::api::{AckPolicy, DeliverPolicy, Retention, Storage};
-use crate::subject::{covers, overlap};
+use crate::subject::overlap;
 use crate::{Time, Timestamp};
 
 /// A stream.
@@ -88,7 +88,9 @@ impl Stream {
         for subject in &self.config.subjects {
             world.captured.remove(subject, &self.name);
         }
-        world.timers.remove(&(self.armed, (Arc::clone(&self.name), None)));
+        world
+            .timers
+            .remove(&(self.armed, (Arc::clone(&self.name), None)));
         world.used = world
             .used
             .saturating_sub(self.store.bytes() + self.dedupe.total_cost());
@@ -439,10 +441,9 @@ impl Stream {
         o
     }
 
-    /// Whether `subject` is for this stream.
+    /// Whether it stores something that `subject`, maybe a pattern, covers.
     pub(super) fn is_for(&self, subject: &str) -> bool {
-        let mine = &self.config.subjects;
-        is_match(mine, subject) || mine.iter().any(|s| covers(subject, s))
+        self.config.subjects.iter().any(|s| overlap(s, subject))
     }
 
     /// Survives a restart if it is kept in a file; says whether it does.

@@ -52,7 +52,10 @@ const UNSUPPORTED: [(&str, &str); 11] = [
     ("republish", "republishing is not supported"),
     ("subject_transform", "subject transforms are not supported"),
     ("allow_msg_ttl", "per-message TTL is not supported"),
-    ("subject_delete_marker_ttl", "subject delete markers are not supported"),
+    (
+        "subject_delete_marker_ttl",
+        "subject delete markers are not supported",
+    ),
     ("allow_msg_counter", "message counters are not supported"),
     ("allow_atomic", "atomic publish is not supported"),
     ("allow_msg_schedules", "message schedules are not supported"),
@@ -71,7 +74,7 @@ impl StreamConfig {
     }
 
     fn fields(o: &mut Object) -> Result<Self, Error> {
-        let mut limits = o.child("consumer_limits")?;
+        let mut limits = o.child("consumer_limits", "server.StreamConsumerLimits")?;
         let max_inactive = limits.duration("inactive_threshold")?;
         let max_ack_pending = limits.int("max_ack_pending")?;
         limits.finish()?;
@@ -92,7 +95,7 @@ impl StreamConfig {
             max_bytes: o.int64("max_bytes")?,
             max_age: o.duration("max_age")?,
             max_msgs_per_subject: o.int64("max_msgs_per_subject")?,
-            max_msg_size: o.int64("max_msg_size")?,
+            max_msg_size: o.int32("max_msg_size")?,
             discard: o.word("discard", &[("old", Discard::Old), ("new", Discard::New)])?,
             discard_new_per_subject: o.bool("discard_new_per_subject")?,
             storage: o.word(
@@ -353,7 +356,8 @@ pub(super) fn is_subject(subject: &str) -> bool {
     let mut open = true;
     !subject.is_empty()
         && subject.split('.').all(|token| {
-            let fine = open && !token.is_empty() && !token.contains([' ', '\t', '\n', '\r', '\x0c']);
+            let fine =
+                open && !token.is_empty() && !token.contains([' ', '\t', '\n', '\r', '\x0c']);
             open = token != ">";
             fine
         })

@@ -30,10 +30,7 @@ impl<T> Node<T> {
     }
 
     fn is_empty(&self) -> bool {
-        self.exact.is_empty()
-            && self.any.is_none()
-            && self.rest.is_empty()
-            && self.here.is_empty()
+        self.exact.is_empty() && self.any.is_none() && self.rest.is_empty() && self.here.is_empty()
     }
 }
 

@@ -3,11 +3,11 @@
 use serde_json::json;
 
 use super::{Answer, fields};
+use crate::Headers;
 use crate::broker::Broker;
 use crate::broker::error::{self, Error};
 use crate::broker::json::object;
 use crate::broker::store::Stored;
-use crate::Headers;
 
 impl Broker {
     pub(super) fn message_get(&self, name: &str, body: &[u8]) -> Answer {
@@ -122,7 +122,13 @@ mod tests {
 
     #[test]
     fn base64_pads() {
-        for (bytes, text) in [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg==")] {
+        for (bytes, text) in [
+            ("", ""),
+            ("f", "Zg=="),
+            ("fo", "Zm8="),
+            ("foo", "Zm9v"),
+            ("foob", "Zm9vYg=="),
+        ] {
             assert_eq!(base64(bytes.as_bytes()), text);
         }
     }

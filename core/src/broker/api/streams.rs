@@ -20,7 +20,9 @@ impl Broker {
     pub(super) fn stream_create(&mut self, name: &str, body: &[u8]) -> Answer {
         let config = self.read_config(name, body)?;
         if config.sealed {
-            return Err(Error::stream_config("stream configuration for create can not be sealed").into());
+            return Err(
+                Error::stream_config("stream configuration for create can not be sealed").into(),
+            );
         }
         if let Some(stream) = self.streams.get(name) {
             if stream.config != config {

@@ -179,8 +179,7 @@ impl Consumer {
             let _ = headers.append("Nats-Msg-Size", &payload.len().to_string());
             payload.clear();
         }
-        let size =
-            message.subject.as_str().len() + ack.len() + headers.wire_len() + payload.len();
+        let size = message.subject.as_str().len() + ack.len() + headers.wire_len() + payload.len();
         let Some(taken) = self.next_waiting(world, size) else {
             if nth == 1 {
                 self.next.stream = seq;

@@ -5,11 +5,11 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::{Consumer, Pair};
+use crate::Subject;
 use crate::broker::store::{Store, is_match};
 use crate::broker::stream_config::nanos;
 use crate::broker::world::World;
 use crate::jetstream::api::{AckPolicy, Retention};
-use crate::Subject;
 
 /// What a delivery's reply subject says: sequences and how often it was delivered.
 #[derive(Clone, Copy, Debug)]
@@ -355,4 +355,3 @@ fn read_delay(argument: &[u8]) -> Option<Duration> {
     };
     Duration::try_from_secs_f64((number * scale).max(0.0)).ok()
 }
-

@@ -9,7 +9,7 @@ use super::{Purge, Stream};
 use crate::broker::dedupe::Dedupe;
 use crate::broker::error::{self, Error};
 use crate::broker::store::{Stored, is_wild};
-use crate::broker::world::World;
+use crate::broker::world::{World, go_json};
 use crate::jetstream::api::{Discard, Retention};
 use crate::{Headers, Outbound};
 
@@ -39,7 +39,7 @@ impl Stream {
         if let Some(reply) = &reply {
             let mut body = String::with_capacity(48 + self.name.len());
             if let Some(error) = answer {
-                body = json!({"error": error.json(), "stream": &*self.name, "seq": 0}).to_string();
+                body = go_json(&json!({"error": error.json(), "stream": &*self.name, "seq": 0}));
             } else if let Some((seq, outcome)) = &stored {
                 let _ = write!(body, "{{\"stream\":\"{}\",\"seq\":{seq}", self.name);
                 body.push_str(match outcome {
@@ -104,8 +104,8 @@ impl Stream {
             return Err(error::INSUFFICIENT_RESOURCES);
         }
         let id = id.map(str::to_owned);
-        let unwanted = self.config.retention == Retention::Interest
-            && !self.wanted.any(subject.as_str());
+        let unwanted =
+            self.config.retention == Retention::Interest && !self.wanted.any(subject.as_str());
         let (seq, outcome) = if unwanted {
             (self.store.skip(world.wall()), Outcome::Skipped)
         } else {
@@ -252,9 +252,7 @@ impl Stream {
             && seqs.len() as i64 >= config.max_msgs_per_subject
         {
             if config.discard_new_per_subject {
-                return Err(Error::store_failed(
-                    "maximum messages per subject exceeded",
-                ));
+                return Err(Error::store_failed("maximum messages per subject exceeded"));
             }
             replaced = seqs.front().and_then(|seq| self.store.get(*seq));
         }
