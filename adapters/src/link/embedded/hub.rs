@@ -167,15 +167,15 @@ impl Hub {
         if self.calls.fetch_add(1, Ordering::AcqRel) != 0 {
             return;
         }
+        let turn = Turn(&self.calls);
         let mut heard = 1;
-        loop {
+        while heard > 0 {
             while self.round() {}
             let calls = self.calls.fetch_sub(heard, Ordering::AcqRel);
             heard = calls.saturating_sub(heard);
-            if heard == 0 {
-                return;
-            }
         }
+        // Given up with the count, just now.
+        std::mem::forget(turn);
     }
 
     /// Works off some commands; says whether there may be more.
@@ -322,6 +322,16 @@ impl Engine {
                 self.filled.push(Arc::clone(mailbox));
             }
         }
+    }
+}
+
+/// The right to work. A panic (in a waker, say) passes it on to the next caller
+/// instead of taking it along.
+struct Turn<'a>(&'a AtomicUsize);
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.0.swap(0, Ordering::AcqRel);
     }
 }
 

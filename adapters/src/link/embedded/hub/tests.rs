@@ -102,3 +102,26 @@ fn a_deadline_wakes_tickers_only_when_it_comes_earlier() {
     hub.tick();
     assert_eq!(hub.due(), due);
 }
+
+#[test]
+fn a_waker_that_panics_does_not_stop_the_broker() {
+    struct Bomb;
+    impl std::task::Wake for Bomb {
+        fn wake(self: Arc<Self>) {
+            panic!("a waker's own fault");
+        }
+    }
+    let (hub, link) = connected();
+    let mut inbox = now(link.subscribe("a".into())).unwrap().unwrap();
+    let bomb = Waker::from(Arc::new(Bomb));
+    assert!(
+        inbox
+            .poll_next(&mut Context::from_waker(&bomb))
+            .is_pending()
+    );
+    let publishing = std::panic::AssertUnwindSafe(|| publish(&link));
+    assert!(std::panic::catch_unwind(publishing).is_err());
+    assert_eq!(hub.calls.load(Ordering::Acquire), 0);
+    assert_eq!(publish(&link), Ok(()));
+    assert!(now(poll_fn(|cx| inbox.poll_next(cx))).is_some());
+}
