@@ -8,6 +8,7 @@
 pub mod bench;
 pub mod embedded;
 pub mod failure;
+pub mod matrix;
 pub mod peer;
 pub mod python;
 pub mod raw;
