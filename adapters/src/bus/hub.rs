@@ -265,12 +265,12 @@ impl Hub {
                         continue;
                     };
                     flight.retry = retry;
-                    if let Err((flight, permit, refused)) = bus.hand_over(permit, flight, now) {
-                        if refused == Refused::Busy && self.link_ready.is_none() {
+                    if let Err(back) = bus.hand_over(permit, flight, now) {
+                        if back.refused == Refused::Busy && self.link_ready.is_none() {
                             let link = Arc::clone(&bus.link);
                             self.link_ready = Some(Box::pin(async move { link.ready().await }));
                         }
-                        self.put_aside(now, flight, permit, Failure::Refused);
+                        self.put_aside(now, back.flight, back.permit, Failure::Refused);
                     }
                 }
                 publish::Output::Settle { token, verdict } => {

@@ -414,9 +414,8 @@ impl Driver {
         if self.sleep.as_ref().is_none_or(|(at, _)| *at != deadline) {
             self.sleep = Some((deadline, self.bus.runtime.sleep_until(deadline)));
         }
-        self.sleep.as_mut().is_some_and(|(_, sleep)| {
-            let due = sleep.as_mut().poll(cx).is_ready();
-            due
-        })
+        self.sleep
+            .as_mut()
+            .is_some_and(|(_, sleep)| sleep.as_mut().poll(cx).is_ready())
     }
 }

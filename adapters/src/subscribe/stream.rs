@@ -43,7 +43,6 @@ impl<T> Deliveries<T> {
     }
 
     /// The subscription that this stream reads.
-    #[must_use]
     pub const fn subscription(&self) -> &Subscription {
         &self.subscription
     }
