@@ -180,7 +180,7 @@ fn a_late_settle_changes_nothing() {
 
 /// Invariant: a scan shows no token with the mark of an earlier one.
 /// Threads: one fills three times, one scans and sweeps. Exhaustive.
-/// Seen to fail: Acquire in `in_flight` made Relaxed; Release of the swap in
+/// Seen to fail: Acquire in `in_flight` or `sweep` dropped; Release of the swap in
 /// `fill` dropped.
 fn a_mark_is_not_older_than_its_token() {
     exhaustive(|| {
