@@ -205,6 +205,17 @@ fn lookup(report: &mut Report) {
             &format!("lookup by name, {count} topics, plain map"),
             |n| {
                 let mut name = cycle(&names, 0);
+                timed(n, || ours.with(name(), |t| t.name().len()))
+            },
+            |n| {
+                let mut name = cycle(&names, 0);
+                timed(n, || peer.get(name()).map(|v| v.1))
+            },
+        );
+        report.compare(
+            &format!("lookup and its version, {count} topics, plain map"),
+            |n| {
+                let mut name = cycle(&names, 0);
                 timed(n, || ours.with(name(), |t| t.with(|v| v.stream)))
             },
             |n| {
