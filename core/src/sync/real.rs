@@ -168,9 +168,9 @@ where
     clones: Queue<Tree<K, V>>,
 }
 
-/// A change copies a leaf, and copying an entry touches its reference counts, each
-/// a cache miss in a large tree: leaves are small.
-const LEAF: usize = 8;
+/// A change copies a leaf, and copying an entry touches its reference count, a
+/// cache miss in a large tree: leaves are small.
+const LEAF: usize = 16;
 
 type Tree<K, V> = concurrent_map::ConcurrentMap<K, Shared<V>, LEAF>;
 
