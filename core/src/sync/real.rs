@@ -168,7 +168,11 @@ where
     clones: Queue<Tree<K, V>>,
 }
 
-type Tree<K, V> = concurrent_map::ConcurrentMap<K, Shared<V>>;
+/// A change copies a leaf, and copying an entry touches its reference count, a
+/// cache miss in a large tree: leaves are small.
+const LEAF: usize = 16;
+
+type Tree<K, V> = concurrent_map::ConcurrentMap<K, Shared<V>, LEAF>;
 
 /// An `Arc` that is equal to itself only.
 struct Shared<V>(Arc<V>);

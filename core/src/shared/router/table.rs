@@ -20,13 +20,15 @@ const MAX_TOKENS: usize = 128;
 /// and shares everything; a change copies only what it touches and others share.
 #[derive(Clone, Debug)]
 pub struct Table<H> {
-    exact: Arc<HashMap<Arc<str>, Vec<(u64, H)>, FixedState>>,
+    exact: Arc<Exact<H>>,
     patterns: Arc<Node<H>>,
     hasher: FixedState,
     next_id: u64,
     len: usize,
     limit: usize,
 }
+
+type Exact<H> = HashMap<Arc<str>, Vec<(u64, H)>, FixedState>;
 
 #[derive(Clone, Debug)]
 struct Node<H> {
