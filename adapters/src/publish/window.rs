@@ -113,16 +113,29 @@ impl Inner {
             flight.headers.clone(),
             flight.payload.clone(),
         );
+        let Some(session) = self.session.generation() else {
+            return Err(Box::new(Back {
+                flight,
+                permit,
+                refused: Refused::Disconnected,
+            }));
+        };
         let mark = (now + ATTEMPT).min(flight.retry.deadline);
         flight.refusal = None;
         let token = permit.fill(flight, mark.as_nanos());
-        let mut buf = ReplyBuf::new();
-        let sent = self.link.try_publish(Publish {
-            subject: &subject,
-            reply: Some(self.acks.reply(token.to_bits(), &mut buf)),
-            headers: &headers,
-            payload: &payload,
-        });
+        // Looked at again now that the place is filled: either whoever ended the
+        // session sweeps this place too, or its end is seen here.
+        let sent = if self.session.generation() == Some(session) {
+            let mut buf = ReplyBuf::new();
+            self.link.try_publish(Publish {
+                subject: &subject,
+                reply: Some(self.acks.reply(token.to_bits(), &mut buf)),
+                headers: &headers,
+                payload: &payload,
+            })
+        } else {
+            Err(Refused::Disconnected)
+        };
         match sent {
             Ok(()) => Ok(()),
             Err(refused) => match self.window.settle(token) {
