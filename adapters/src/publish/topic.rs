@@ -230,7 +230,8 @@ impl Inner {
             }
             Refused::Disconnected => Err(PublishError::Disconnected),
             Refused::TooLarge { len, max } => Err(invalid(Invalid::TooLarge { len, max })),
-            _ => Err(PublishError::Closed),
+            Refused::Invalid => Err(invalid(Invalid::Unsendable)),
+            Refused::Closed => Err(PublishError::Closed),
         }
     }
 }
