@@ -27,7 +27,7 @@
 //! | sealing a stream | 10052 "sealing a stream is not supported" |
 //! | more than one replica | 10074, as a single server |
 //! | push consumers, priority groups, pausing, ack sampling, replay policy original | 10012 "... not supported" |
-//! | direct get, consumer reset / pause / unpin, snapshots, restores, leader moves, account purge, `$SYS` | 503, nobody is there |
+//! | direct get, consumer reset / pause / unpin, snapshots, restores, account purge, `$SYS` | 503, nobody is there |
 //! | other subjects below `$JS.API`; a domain (`$JS.<domain>.API`) | as a server without it: no answer; 503 |
 //! | `pedantic` | accepted, not enforced |
 //! | API audit advisories (`$JS.EVENT.ADVISORY.API`), stream update advisories | never sent |
@@ -390,10 +390,15 @@ impl Broker {
         true
     }
 
-    /// Publishes what the broker has to say of itself.
+    /// Stores advisories in the streams that capture them.
     fn publish_advisories(&mut self) {
         while let Some(message) = self.world.advisories.pop_front() {
-            self.publish(message);
+            let stream = self.world.captured.first(message.subject.as_str());
+            if let Some(stream) = stream.cloned()
+                && let Some(stream) = self.streams.get_mut(&stream)
+            {
+                stream.publish(&mut self.world, message);
+            }
         }
     }
 }

@@ -10,6 +10,7 @@ use super::Broker;
 use super::error::{self, Error};
 use super::json::object;
 use super::stream::Stream;
+use super::world::go_json;
 use crate::Outbound;
 use crate::jetstream::api::Storage;
 
@@ -45,7 +46,7 @@ impl Broker {
             }
             ["DIRECT", "GET", ..]
             | ["CONSUMER", "RESET" | "PAUSE" | "UNPIN", ..]
-            | ["STREAM", "SNAPSHOT" | "RESTORE" | "LEADER" | "PEER", ..] => {
+            | ["STREAM", "SNAPSHOT" | "RESTORE", ..] => {
                 let subject = message.subject.as_str();
                 return self.world.no_responders(subject, message.reply.as_ref());
             }
@@ -89,6 +90,17 @@ impl Broker {
             }
             ["CONSUMER", "NAMES", stream] => ("consumer_names", self.consumer_names(stream, body)),
             ["CONSUMER", "LIST", stream] => ("consumer_list", self.consumer_list(stream, body)),
+            ["STREAM", "LEADER", "STEPDOWN", _] => (
+                "stream_leader_stepdown",
+                Err(error::CLUSTER_REQUIRED.into()),
+            ),
+            ["CONSUMER", "LEADER", "STEPDOWN", _, _] => (
+                "consumer_leader_stepdown",
+                Err(error::CLUSTER_REQUIRED.into()),
+            ),
+            ["STREAM", "PEER", "REMOVE", _] => {
+                ("stream_remove_peer", Err(error::CLUSTER_REQUIRED.into()))
+            }
             ["CONSUMER", "DELETE", stream, name] => {
                 ("consumer_delete", self.consumer_delete(stream, name, body))
             }
@@ -106,7 +118,7 @@ impl Broker {
         let kind = format!("io.nats.jetstream.api.v1.{kind}_response");
         answer.insert("type".into(), json!(kind));
         if let Some(reply) = &message.reply {
-            self.world.respond(reply, Value::Object(answer).to_string());
+            self.world.respond(reply, go_json(&Value::Object(answer)));
         }
     }
 

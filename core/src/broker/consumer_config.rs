@@ -74,18 +74,18 @@ impl CreateRequest {
     pub(super) fn read(payload: &[u8]) -> Result<Self, Error> {
         let mut o = object(payload, "CreateConsumerRequest")?;
         let stream = o.string("stream_name")?;
-        let action = match o.string("action")?.as_str() {
-            "" => Action::Either,
-            "create" => Action::Create,
-            "update" => Action::Update,
-            other => {
+        let action = match o.raw("action") {
+            None => Action::Either,
+            Some(value) if value == "create" => Action::Create,
+            Some(value) if value == "update" => Action::Update,
+            Some(other) => {
                 return Err(Error::invalid_json(format_args!(
-                    "unknown consumer action: {other:?}"
+                    "unknown consumer action: {other}"
                 )));
             }
         };
         let _pedantic = o.bool("pedantic")?;
-        let mut config = o.child("config")?;
+        let mut config = o.child("config", "server.ConsumerConfig")?;
         o.finish()?;
         let read = ConsumerConfig::fields(&mut config)?;
         config.finish()?;
@@ -211,9 +211,6 @@ impl ConsumerConfig {
         }
         if self.max_ack_pending == 0 && self.ack_policy != AckPolicy::None {
             self.max_ack_pending = 1000;
-        }
-        if self.inactive_threshold == 0 && !self.is_durable() {
-            self.inactive_threshold = 5_000_000_000;
         }
         self.metadata.remove("_nats.ver");
         self.metadata.remove("_nats.level");

@@ -100,6 +100,7 @@ macro_rules! errors {
 
 errors! {
     BAD_REQUEST = 400, 10003, "bad request";
+    CLUSTER_REQUIRED = 503, 10010, "JetStream clustering support required";
     CONSUMER_NOT_FOUND = 404, 10014, "consumer not found";
     CONSUMER_NAME_NOT_MATCH = 400, 10017, "consumer name in subject does not match durable name in request";
     CONSUMER_DURABLE_NOT_SET = 400, 10018, "consumer expected to be durable but a durable name was not set";

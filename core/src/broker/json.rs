@@ -58,6 +58,10 @@ pub(super) fn syntax(error: &serde_json::Error, payload: &[u8]) -> String {
         Some(before) if before.trim_ascii_end().ends_with(b"{") => {
             "looking for beginning of object key string"
         }
+        Some(before) if byte == b'}' && before.trim_ascii_end().ends_with(b",") => {
+            "looking for beginning of object key string"
+        }
+        Some(_) if error.to_string().starts_with("expected `:`") => "after object key",
         _ => "looking for beginning of value",
     };
     format!(
@@ -78,8 +82,14 @@ const fn kind(value: &Value) -> &'static str {
 }
 
 impl Object {
+    /// Takes a field; Go does not mind the case of its name.
     fn take(&mut self, field: &str) -> Option<Value> {
-        self.fields.remove(field).filter(|v| !v.is_null())
+        let value = self.fields.remove(field).or_else(|| {
+            let other = self.fields.keys().find(|k| k.eq_ignore_ascii_case(field));
+            let other = other.cloned()?;
+            self.fields.remove(&other)
+        });
+        value.filter(|v| !v.is_null())
     }
 
     fn wrong(&self, field: &str, value: &Value, wanted: &str) -> Error {
@@ -89,6 +99,14 @@ impl Object {
         };
         Error::invalid_json(format_args!(
             "json: cannot unmarshal {shown} into Go struct field {}{field} of type {wanted}",
+            self.at
+        ))
+    }
+
+    fn wrong_item(&self, field: &str, index: usize, value: &Value, wanted: &str) -> Error {
+        Error::invalid_json(format_args!(
+            "json: cannot unmarshal {} into {}{field}.{index} of type {wanted}",
+            kind(value),
             self.at
         ))
     }
@@ -122,6 +140,17 @@ impl Object {
         self.number(field, "int")
     }
 
+    pub(super) fn int32(&mut self, field: &str) -> Result<i64, Error> {
+        let value = self.number(field, "int32")?;
+        if i32::try_from(value).is_err() {
+            return Err(Error::invalid_json(format_args!(
+                "json: cannot unmarshal number {value} into Go struct field {}{field} of type int32",
+                self.at
+            )));
+        }
+        Ok(value)
+    }
+
     pub(super) fn int64(&mut self, field: &str) -> Result<i64, Error> {
         self.number(field, "int64")
     }
@@ -145,9 +174,10 @@ impl Object {
             None => Ok(Vec::new()),
             Some(Value::Array(items)) => items
                 .into_iter()
-                .map(|item| match item {
+                .enumerate()
+                .map(|(index, item)| match item {
                     Value::String(text) => Ok(text),
-                    other => Err(self.wrong(field, &other, "string")),
+                    other => Err(self.wrong_item(field, index, &other, "string")),
                 })
                 .collect(),
             Some(other) => Err(self.wrong(field, &other, "[]string")),
@@ -159,9 +189,10 @@ impl Object {
             None => Ok(Vec::new()),
             Some(Value::Array(items)) => items
                 .into_iter()
-                .map(|item| {
+                .enumerate()
+                .map(|(index, item)| {
                     item.as_i64()
-                        .ok_or_else(|| self.wrong(field, &item, "time.Duration"))
+                        .ok_or_else(|| self.wrong_item(field, index, &item, "time.Duration"))
                 })
                 .collect(),
             Some(other) => Err(self.wrong(field, &other, "[]time.Duration")),
@@ -175,7 +206,7 @@ impl Object {
                 .into_iter()
                 .map(|(key, value)| match value {
                     Value::String(text) => Ok((key, text)),
-                    other => Err(self.wrong("metadata", &other, "string")),
+                    other => Err(self.wrong(&format!("metadata.{key}"), &other, "string")),
                 })
                 .collect(),
             Some(other) => Err(self.wrong("metadata", &other, "map[string]string")),
@@ -188,9 +219,7 @@ impl Object {
             Some(Value::String(text)) => match Timestamp::parse(&text) {
                 Some(at) => Ok(Some(at)),
                 None => Err(Error::invalid_json(format_args!(
-                    "parsing time {:?} as \"2006-01-02T15:04:05Z07:00\": cannot parse {:?} as \"2006\"",
-                    Value::String(text.clone()).to_string(),
-                    text
+                    "parsing time {text:?} as \"2006-01-02T15:04:05Z07:00\": cannot parse {text:?} as \"2006\""
                 ))),
             },
             Some(other) => Err(self.wrong(field, &other, "time.Time")),
@@ -225,11 +254,11 @@ impl Object {
         })
     }
 
-    pub(super) fn child(&mut self, field: &str) -> Result<Self, Error> {
+    pub(super) fn child(&mut self, field: &str, wanted: &str) -> Result<Self, Error> {
         let fields = match self.take(field) {
             None => Map::new(),
             Some(Value::Object(fields)) => fields,
-            Some(other) => return Err(self.wrong(field, &other, "server.Config")),
+            Some(other) => return Err(self.wrong(field, &other, wanted)),
         };
         Ok(Self {
             at: format!("{}{field}.", self.at),

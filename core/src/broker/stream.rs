@@ -457,12 +457,9 @@ impl Stream {
         o
     }
 
-    /// Whether `subject` is for this stream.
+    /// Whether it stores something that `subject`, maybe a pattern, covers.
     pub(super) fn is_for(&self, subject: &str) -> bool {
-        self.config
-            .subjects
-            .iter()
-            .any(|mine| overlap(mine, subject))
+        self.config.subjects.iter().any(|s| overlap(s, subject))
     }
 
     /// Survives a restart if it is kept in a file; says whether it does.

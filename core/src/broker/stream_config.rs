@@ -74,7 +74,7 @@ impl StreamConfig {
     }
 
     fn fields(o: &mut Object) -> Result<Self, Error> {
-        let mut limits = o.child("consumer_limits")?;
+        let mut limits = o.child("consumer_limits", "server.StreamConsumerLimits")?;
         let max_inactive = limits.duration("inactive_threshold")?;
         let max_ack_pending = limits.int("max_ack_pending")?;
         limits.finish()?;
@@ -95,7 +95,7 @@ impl StreamConfig {
             max_bytes: o.int64("max_bytes")?,
             max_age: o.duration("max_age")?,
             max_msgs_per_subject: o.int64("max_msgs_per_subject")?,
-            max_msg_size: o.int64("max_msg_size")?,
+            max_msg_size: o.int32("max_msg_size")?,
             discard: o.word("discard", &[("old", Discard::Old), ("new", Discard::New)])?,
             discard_new_per_subject: o.bool("discard_new_per_subject")?,
             storage: o.word(

@@ -11,6 +11,26 @@ use super::trie::Trie;
 use super::{Config, Output};
 use crate::{Headers, Message, Outbound, Status, Subject, Time, Timestamp};
 
+/// JSON as Go writes it: `<`, `>` and `&` only escaped.
+pub(super) fn go_json(value: &Value) -> String {
+    let text = value.to_string();
+    if !text.contains(['<', '>', '&', '\u{2028}', '\u{2029}']) {
+        return text;
+    }
+    let mut escaped = String::with_capacity(text.len() + 32);
+    for c in text.chars() {
+        match c {
+            '<' => escaped.push_str("\\u003c"),
+            '>' => escaped.push_str("\\u003e"),
+            '&' => escaped.push_str("\\u0026"),
+            '\u{2028}' => escaped.push_str("\\u2028"),
+            '\u{2029}' => escaped.push_str("\\u2029"),
+            c => escaped.push(c),
+        }
+    }
+    escaped
+}
+
 /// Deliveries put out in one go before the driver gets a turn.
 pub(super) const BURST: usize = 256;
 
@@ -25,7 +45,7 @@ pub(super) struct World {
     /// Which stream stores a subject.
     pub(super) captured: Trie<Arc<str>>,
     pub(super) out: VecDeque<Output>,
-    /// Messages of the broker's own that streams may store.
+    /// Advisories that went out and that a stream stores too.
     pub(super) advisories: VecDeque<Outbound>,
     /// Consumers that stopped at [`BURST`]: stream and name.
     pub(super) ready: BTreeSet<(Arc<str>, Arc<str>)>,
@@ -132,7 +152,8 @@ impl World {
     /// Publishes an advisory, if anybody would hear it: `kind` is the last part of
     /// its type, `fields` what it says beside id and time.
     pub(super) fn advise(&mut self, subject: String, kind: &str, fields: &[(&str, Value)]) {
-        if !self.router.has_interest(&subject) && !self.captured.any(&subject) {
+        let captured = self.captured.any(&subject);
+        if !captured && !self.router.has_interest(&subject) {
             return;
         }
         let mut body = json!({
@@ -145,7 +166,10 @@ impl World {
                 body.insert((*name).to_owned(), value.clone());
             }
         }
-        self.advisories
-            .push_back(Outbound::new(subject, body.to_string()));
+        let message = Outbound::new(subject, go_json(&body));
+        self.respond(&message.subject, message.payload.clone());
+        if captured {
+            self.advisories.push_back(message);
+        }
     }
 }

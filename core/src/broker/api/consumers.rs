@@ -9,6 +9,9 @@ use crate::broker::Broker;
 use crate::broker::consumer_config::{Action, CreateRequest};
 use crate::broker::error::{self, Error};
 
+/// How long an ephemeral consumer that did not say lives unused, in nanoseconds.
+const EPHEMERAL_THRESHOLD: i64 = 5_000_000_000;
+
 impl Broker {
     /// `CONSUMER.DURABLE.CREATE`: the way of old clients.
     pub(super) fn durable_create(&mut self, stream: &str, name: &str, body: &[u8]) -> Answer {
@@ -76,6 +79,13 @@ impl Broker {
             .ok_or(error::STREAM_NOT_FOUND)?;
         config.fill(&stream.config);
         config.check(&stream.config)?;
+        if config.inactive_threshold == 0 {
+            config.inactive_threshold = match stream.consumers.get(name) {
+                Some(old) if !old.config.is_durable() => old.config.inactive_threshold,
+                None if !config.is_durable() => EPHEMERAL_THRESHOLD,
+                _ => 0,
+            };
+        }
         match stream.consumers.get_key_value(name) {
             Some((_, old)) if old.config == config => {}
             Some(_) if action == Action::Create => return Err(error::CONSUMER_EXISTS.into()),

@@ -9,7 +9,7 @@ use super::{Purge, Stream};
 use crate::broker::dedupe::Dedupe;
 use crate::broker::error::{self, Error};
 use crate::broker::store::{Stored, is_wild};
-use crate::broker::world::World;
+use crate::broker::world::{World, go_json};
 use crate::jetstream::api::{Discard, Retention};
 use crate::{Headers, Outbound};
 
@@ -39,7 +39,7 @@ impl Stream {
         if let Some(reply) = &reply {
             let mut body = String::with_capacity(48 + self.name.len());
             if let Some(error) = answer {
-                body = json!({"error": error.json(), "stream": &*self.name, "seq": 0}).to_string();
+                body = go_json(&json!({"error": error.json(), "stream": &*self.name, "seq": 0}));
             } else if let Some((seq, outcome)) = &stored {
                 let _ = write!(body, "{{\"stream\":\"{}\",\"seq\":{seq}", self.name);
                 body.push_str(match outcome {
