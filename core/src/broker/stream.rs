@@ -302,6 +302,9 @@ impl Stream {
         if old != new {
             self.watch(&old, name, false);
             self.watch(&new, name, true);
+            if self.config.retention == Retention::Interest {
+                self.drop_unwanted(world, 0);
+            }
         }
         self.pump(world, name);
     }
