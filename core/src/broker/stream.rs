@@ -76,7 +76,7 @@ impl Stream {
         for consumer in self.consumers.values_mut() {
             consumer.retention = self.config.retention;
         }
-        if by_interest {
+        if by_interest && self.consumers.is_empty() {
             self.drop_unwanted(world, 0);
         }
         self.enforce_all(world);

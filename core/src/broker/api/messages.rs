@@ -62,7 +62,7 @@ impl Broker {
         if in_file && seq > stream.store.last() {
             return Err(Error::delete_failed("stream store EOF").into());
         }
-        if in_file && seq == 0 {
+        if in_file && seq < stream.store.first().max(1) {
             return Err(Error::delete_failed("no message found").into());
         }
         if !stream.remove(&mut self.world, seq) {
