@@ -410,14 +410,14 @@ impl Stream {
             if !touched {
                 continue;
             }
-            // Whoever wants only what was purged goes on behind it, all others at the
-            // first message that is left.
+            // Whoever wants only what was purged goes on where that is left; all others
+            // at the first message of all.
             let narrow = !filters.is_empty()
                 && !consumer.filters.is_empty()
                 && consumer.filters.iter().all(|f| covers(&purge.filter, f));
             let first = if narrow {
                 self.store
-                    .next_match(1, &consumer.filters)
+                    .next_match(1, filters)
                     .map_or(self.store.last() + 1, |(seq, _)| seq)
             } else {
                 self.store.first()
