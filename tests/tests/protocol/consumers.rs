@@ -356,7 +356,7 @@ fn an_ephemeral_consumer_goes_when_nobody_asks_it() {
         s.api(
             "CONSUMER.CREATE.ephemeral.e",
             json!({"stream_name": "ephemeral", "config": {"name": "e",
-            "ack_policy": "explicit", "inactive_threshold": SECOND / 2, "mem_storage": true}}),
+            "ack_policy": "explicit", "inactive_threshold": SECOND, "mem_storage": true}}),
         );
         s.consumer_info("e");
         let inbox = s.pull("e", json!({"batch": 1, "expires": SECOND}));

@@ -14,7 +14,7 @@ use super::differences;
 use super::script::{Script, with};
 
 /// How many conversations a run has, unless `PROPTEST_CASES` says otherwise.
-const CASES: u32 = 200;
+const CASES: u32 = 800;
 
 /// Where the conversations come from, unless `PROPTEST_RNG_SEED` says otherwise.
 const SEED: u64 = 20_261_122;

@@ -40,7 +40,7 @@ fn a_stream_without_acknowledgements_says_nothing() {
 #[test]
 fn an_id_is_stored_once_within_the_window() {
     same("ids", |s| {
-        s.stream(json!({"duplicate_window": 100_000_000}));
+        s.stream(json!({"duplicate_window": 1_000_000_000}));
         assert_eq!(s.store_with("a", "1", &[("Nats-Msg-Id", "x")])["seq"], 1);
         let again = s.store_with("a", "2", &[("Nats-Msg-Id", "x")]);
         assert_eq!(
