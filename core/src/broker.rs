@@ -66,6 +66,7 @@ use std::time::Duration;
 
 use self::stream::Stream;
 use self::world::World;
+use crate::jetstream::api::AckPolicy;
 use crate::{Message, Outbound, Subject, Time, Timestamp};
 
 /// The version of nats-server that the broker answers as.
@@ -371,9 +372,12 @@ impl Broker {
         let Some(stream) = self.streams.get_mut(stream) else {
             return false;
         };
-        let Some((name, _)) = stream.consumers.get_key_value(name) else {
+        let Some((name, consumer)) = stream.consumers.get_key_value(name) else {
             return false;
         };
+        if consumer.config.ack_policy == AckPolicy::None {
+            return false;
+        }
         let (name, Some(token)) = (Arc::clone(name), consumer::Token::read(rest)) else {
             return false;
         };

@@ -8,6 +8,7 @@ use crate::broker::Broker;
 use crate::broker::error::{self, Error};
 use crate::broker::json::object;
 use crate::broker::store::Stored;
+use crate::jetstream::api::Storage;
 
 impl Broker {
     pub(super) fn message_get(&self, name: &str, body: &[u8]) -> Answer {
@@ -56,11 +57,15 @@ impl Broker {
         if stream.config.deny_delete {
             return Err(Error::delete_failed("message delete not permitted").into());
         }
-        if seq > stream.store.last() {
-            return Err(Error::delete_failed("stream store EOF").into());
-        }
         if !stream.remove(&mut self.world, seq) {
-            return Err(Error::delete_failed("no message found").into());
+            return Err(match stream.config.storage {
+                Storage::Memory => Error::sequence_not_found(seq),
+                Storage::File if seq > stream.store.last() => {
+                    Error::delete_failed("stream store EOF")
+                }
+                Storage::File => Error::delete_failed("no message found"),
+            }
+            .into());
         }
         Ok(fields(json!({"success": true})))
     }
