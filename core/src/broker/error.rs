@@ -61,6 +61,10 @@ impl Error {
         Self::with(400, 10070, format!("wrong last msg ID: {id}"))
     }
 
+    pub(super) fn stream_update(why: String) -> Self {
+        Self::with(500, 10069, why)
+    }
+
     pub(super) const fn store_failed(why: &'static str) -> Self {
         Self::new(503, 10077, why)
     }

@@ -84,6 +84,27 @@ impl Stream {
         self.arm(world);
     }
 
+    /// Refuses limits that consumers it has are over.
+    pub(super) fn check_limits(&self, config: &StreamConfig) -> Result<(), Error> {
+        let over = |limit: i64, value: i64| limit > 0 && value > limit;
+        let names: Vec<&str> = self
+            .consumers
+            .iter()
+            .filter(|(_, c)| {
+                over(config.max_ack_pending, c.config.max_ack_pending)
+                    || over(config.max_inactive, c.config.inactive_threshold)
+            })
+            .map(|(name, _)| &**name)
+            .collect();
+        if names.is_empty() {
+            return Ok(());
+        }
+        Err(Error::stream_update(format!(
+            "change to limits violates consumers: {}",
+            names.join(", ")
+        )))
+    }
+
     /// Gives back its memory and subjects, and ends its consumers.
     pub(super) fn close(mut self, world: &mut World) {
         let names: Vec<Arc<str>> = self.consumers.keys().cloned().collect();
@@ -362,7 +383,7 @@ impl Stream {
 
     /// Purges; says how many messages went.
     pub(super) fn purge(&mut self, world: &mut World, purge: &Purge) -> u64 {
-        let before = (self.store.len(), self.store.bytes());
+        let before = self.store.len();
         let filters: &[String] = match purge.filter.as_str() {
             "" | ">" => &[],
             _ => std::slice::from_ref(&purge.filter),
@@ -370,7 +391,7 @@ impl Stream {
         let victims: Vec<u64> = if filters.is_empty() {
             let below = match (purge.seq, purge.keep) {
                 (0, 0) => u64::MAX,
-                (0, keep) if keep >= before.0 => 0,
+                (0, keep) if keep >= before => 0,
                 (0, keep) => self.store.last().saturating_sub(keep) + 1,
                 (seq, _) => seq,
             };
@@ -390,8 +411,18 @@ impl Stream {
             }
             seqs
         };
+        // As the server's stores do it: in memory a filter takes messages one by one,
+        // and who held one hears of it; else the consumers are told in one go.
+        let one_by_one = !filters.is_empty() && self.config.storage == Storage::Memory;
         for seq in victims {
-            self.store.remove(seq);
+            if one_by_one {
+                self.remove(world, seq);
+            } else if let Some(message) = self.store.remove(seq) {
+                let size =
+                    self.store
+                        .size(message.subject.as_str(), &message.headers, &message.payload);
+                world.used = world.used.saturating_sub(size);
+            }
         }
         if filters.is_empty() {
             match (purge.seq, purge.keep) {
@@ -401,8 +432,7 @@ impl Stream {
                 (seq, _) => self.store.jump(seq),
             }
         }
-        world.used = world.used.saturating_sub(before.1 - self.store.bytes());
-        let purged = before.0 - self.store.len();
+        let purged = before - self.store.len();
         for consumer in self.consumers.values_mut() {
             let touched = filters.is_empty()
                 || consumer.filters.is_empty()
@@ -418,7 +448,7 @@ impl Stream {
             let first = if narrow {
                 self.store
                     .next_match(1, filters)
-                    .map_or(self.store.last() + 1, |(seq, _)| seq)
+                    .map_or_else(|| self.store.last() + 1, |(seq, _)| seq)
             } else {
                 self.store.first()
             };
@@ -440,7 +470,7 @@ impl Stream {
 
     pub(super) fn state(&self) -> Map<String, Value> {
         const NEVER: &str = "0001-01-01T00:00:00Z";
-        let time = |at: Option<Timestamp>| at.map_or(json!(NEVER), |at| json!(at));
+        let time = |at: Option<Timestamp>| at.map_or_else(|| json!(NEVER), |at| json!(at));
         let store = &self.store;
         let mut o = Map::new();
         let mut put = |key: &str, value: Value| o.insert(key.to_owned(), value);
