@@ -366,6 +366,40 @@ fn an_ephemeral_consumer_goes_when_nobody_asks_it() {
 }
 
 #[test]
+fn consumers_stand_where_a_purge_by_subject_leaves_them() {
+    same("standing", |s| {
+        s.stream(json!({}));
+        for (name, filters) in [
+            ("a", json!(["standing.a"])),
+            ("both", json!(["standing.a", "standing.b"])),
+            ("wide", json!(["standing.>"])),
+            ("far", json!(["standing.z"])),
+        ] {
+            s.consumer(name, json!({"filter_subjects": filters}));
+        }
+        s.consumer("every", json!({}));
+        for purge in [
+            json!({"filter": "standing.a"}),
+            json!({"filter": "standing.*"}),
+            json!({"filter": "standing.*", "keep": 1}),
+            json!({"filter": "standing.*", "seq": 12}),
+            json!({"filter": "standing.nothing"}),
+        ] {
+            for tail in ["a", "x", "b", "a"] {
+                s.store(tail, "");
+            }
+            let held = s.fetch("every").unwrap();
+            s.api("STREAM.PURGE.standing", purge);
+            for name in ["a", "both", "wide", "far", "every"] {
+                s.consumer_info(name);
+            }
+            s.ack(&held, "+ACK");
+            s.stream_info();
+        }
+    });
+}
+
+#[test]
 fn a_consumer_follows_a_purged_stream() {
     same("follows", |s| {
         s.stream(json!({}));

@@ -172,6 +172,35 @@ fn an_expectation_that_fails_stores_nothing() {
 }
 
 #[test]
+fn of_two_reasons_to_refuse_the_same_is_told() {
+    same("reasons", |s| {
+        s.stream(json!({"max_msg_size": 300, "max_msgs": 1, "discard": "new"}));
+        s.store_with("a", "1", &[("Nats-Msg-Id", "x")]);
+        let long = "x".repeat(300);
+        let reasons = [
+            ("Nats-Expected-Stream", "other"),
+            ("Nats-Expected-Last-Sequence", "7"),
+            ("Nats-Expected-Last-Subject-Sequence", "7"),
+            ("Nats-Expected-Last-Msg-Id", "y"),
+            ("Nats-Msg-Id", "x"),
+            ("Nats-Rollup", "sub"),
+            ("Nats-TTL", "1s"),
+            ("Nats-Schedule", "@at 2040-01-01T00:00:00Z"),
+            ("Nats-Incr", "1"),
+            ("Nats-Batch-Id", "x"),
+            ("Long", long.as_str()),
+            ("None", ""),
+        ];
+        for first in &reasons {
+            for second in &reasons {
+                s.store_with("a", "2", &[*first, *second]);
+            }
+        }
+        s.stream_info();
+    });
+}
+
+#[test]
 fn a_full_stream_discards_the_old_or_refuses_the_new() {
     same("full", |s| {
         for discard in ["old", "new"] {

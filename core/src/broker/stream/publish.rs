@@ -168,6 +168,7 @@ impl Stream {
         let mut rollup = None;
         let mut schedule = None;
         let mut ttl = None;
+        let mut counter = false;
         for (name, value) in headers.iter() {
             let Some(name) = name.strip_prefix("Nats-") else {
                 continue;
@@ -182,7 +183,10 @@ impl Stream {
                 "Rollup" => &mut rollup,
                 "Schedule" => &mut schedule,
                 "TTL" => &mut ttl,
-                "Incr" => return Err(error::COUNTER_DISABLED),
+                "Incr" => {
+                    counter = true;
+                    continue;
+                }
                 "Batch-Id" => return Err(error::ATOMIC_DISABLED),
                 _ => continue,
             };
@@ -190,8 +194,14 @@ impl Stream {
                 slot.get_or_insert(value);
             }
         }
+        if counter {
+            return Err(error::COUNTER_DISABLED);
+        }
         if expected_stream.is_some_and(|stream| stream != &*self.name) {
             return Err(error::EXPECTED_STREAM);
+        }
+        if ttl.is_some() {
+            return Err(error::TTL_DISABLED);
         }
         if let Some(expected) = expected_subject_last {
             let subject = expected_subject.unwrap_or(subject);
@@ -217,9 +227,6 @@ impl Stream {
             if let Some(seq) = self.dedupe.get(id) {
                 return Ok(Verdict::Duplicate(seq));
             }
-        }
-        if ttl.is_some() {
-            return Err(error::TTL_DISABLED);
         }
         if expected_id.is_some_and(|id| id != self.last_id) {
             return Err(Error::wrong_last_id(&self.last_id));
