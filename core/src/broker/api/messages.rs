@@ -58,12 +58,11 @@ impl Broker {
             return Err(Error::delete_failed("message delete not permitted").into());
         }
         if !stream.remove(&mut self.world, seq) {
+            let store = &stream.store;
             return Err(match stream.config.storage {
-                Storage::Memory => Error::sequence_not_found(seq),
-                Storage::File if seq > stream.store.last() => {
-                    Error::delete_failed("stream store EOF")
-                }
-                Storage::File => Error::delete_failed("no message found"),
+                Storage::File if seq > store.last() => Error::delete_failed("stream store EOF"),
+                Storage::File if seq < store.first() => Error::delete_failed("no message found"),
+                _ => Error::sequence_not_found(seq),
             }
             .into());
         }
