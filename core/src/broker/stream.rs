@@ -411,13 +411,11 @@ impl Stream {
             }
             seqs
         };
-        // As the server's stores do it: in memory a filter takes messages one by one,
-        // and who held one hears of it; else the consumers are told in one go.
-        let one_by_one = !filters.is_empty() && self.config.storage == Storage::Memory;
+        // The server removes a single message that a filter found as if it was deleted:
+        // who held it is told.
+        let tell = !filters.is_empty() && victims.len() == 1;
         for seq in victims {
-            if one_by_one {
-                self.remove(world, seq);
-            } else if let Some(message) = self.store.remove(seq) {
+            if let Some(message) = self.store.remove(seq) {
                 let size =
                     self.store
                         .size(message.subject.as_str(), &message.headers, &message.payload);
@@ -452,7 +450,7 @@ impl Stream {
             } else {
                 self.store.first()
             };
-            consumer.purged(world, &self.store, first);
+            consumer.purged(world, &self.store, first, tell);
             consumer.arm(world);
         }
         purged

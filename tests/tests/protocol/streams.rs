@@ -277,6 +277,9 @@ fn a_purge_removes_what_it_names() {
 fn a_message_in_a_file_is_removed_once() {
     same("removed_once", |s| {
         s.stream(json!({"storage": "file"}));
+        for seq in [0, 1] {
+            s.api("STREAM.MSG.DELETE.removed_once", json!({"seq": seq}));
+        }
         for payload in ["1", "2", "3"] {
             s.store("a", payload);
         }
