@@ -354,9 +354,11 @@ impl Stream {
         self.advise_consumer(world, &name, "DELETED", "delete");
         consumer.release(world, "Consumer Deleted");
         if cleanup && self.config.retention == Retention::Interest {
-            self.drop_unwanted(world, consumer.floor_seq());
             if self.consumers.is_empty() {
+                self.drop_unwanted(world, 0);
                 self.store.jump(self.store.last() + 1);
+            } else {
+                self.drop_unwanted(world, consumer.floor_seq());
             }
         }
         true
