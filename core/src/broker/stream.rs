@@ -261,7 +261,7 @@ impl Stream {
         if most > 0 && count as i64 >= most || count >= world.config.max_consumers {
             return Err(error::MAX_CONSUMERS);
         }
-        self.check_work_queue(&config, None)?;
+        self.check_work_queue(&config)?;
         let mut consumer = Consumer::new(
             world,
             &self.store,
@@ -278,12 +278,8 @@ impl Stream {
         Ok(())
     }
 
-    /// The rules of a work queue: each message is for exactly one consumer.
-    pub(super) fn check_work_queue(
-        &self,
-        config: &ConsumerConfig,
-        but: Option<&str>,
-    ) -> Result<(), Error> {
+    /// The rules of a work queue for a new consumer.
+    fn check_work_queue(&self, config: &ConsumerConfig) -> Result<(), Error> {
         if self.config.retention != Retention::WorkQueue {
             return Ok(());
         }
@@ -293,7 +289,15 @@ impl Stream {
         if config.deliver_policy != DeliverPolicy::All {
             return Err(error::WORK_QUEUE_DELIVER_ALL);
         }
-        let filters = config.filters();
+        self.check_unique(&config.filters(), None)
+    }
+
+    /// In a work queue each message is for exactly one consumer: whether nobody but
+    /// `but` takes what these filters do.
+    pub(super) fn check_unique(&self, filters: &[String], but: Option<&str>) -> Result<(), Error> {
+        if self.config.retention != Retention::WorkQueue {
+            return Ok(());
+        }
         let mut others = self
             .consumers
             .iter()
@@ -302,7 +306,7 @@ impl Stream {
         if others.peek().is_some() && filters.is_empty() {
             return Err(error::WORK_QUEUE_UNFILTERED);
         }
-        if others.any(|(_, o)| o.filters.is_empty() || any_overlap(&filters, &o.filters)) {
+        if others.any(|(_, o)| o.filters.is_empty() || any_overlap(filters, &o.filters)) {
             return Err(error::WORK_QUEUE_OVERLAP);
         }
         Ok(())
