@@ -33,6 +33,7 @@
 //! | API audit advisories (`$JS.EVENT.ADVISORY.API`), stream update advisories | never sent |
 //! | `placement`, `compression` | kept and shown; there is one place, and nothing to compress |
 //! | words of JSON type and syntax errors (10025) | the same code; the words match in the usual cases |
+//! | a consumer whose filter an update took away | it goes on with everything; 2.15.1 no longer notices new messages |
 //! | jitter of the inactive threshold | none: it ends exactly then |
 //!
 //! # Limits

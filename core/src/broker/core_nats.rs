@@ -6,18 +6,21 @@ use super::trie::Trie;
 use super::{ConnId, Output};
 use crate::{Message, Subject};
 
+/// The name of a queue group, if it is of one.
+type Group = Option<Box<str>>;
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Sub {
     conn: ConnId,
     sid: u64,
-    group: Option<Box<str>>,
+    group: Group,
 }
 
 /// Who hears what.
 #[derive(Debug)]
 pub(super) struct Router {
     subs: Trie<Sub>,
-    patterns: BTreeMap<(ConnId, u64), (Subject, Option<Box<str>>)>,
+    patterns: BTreeMap<(ConnId, u64), (Subject, Group)>,
     conns: BTreeMap<ConnId, usize>,
     next_conn: u64,
     /// Grows whenever interest may have gone.
@@ -51,7 +54,7 @@ impl Router {
         conn: ConnId,
         sid: u64,
         pattern: Subject,
-        group: Option<Box<str>>,
+        group: Group,
         limit: usize,
     ) -> bool {
         let Some(count) = self.conns.get_mut(&conn) else {

@@ -91,8 +91,8 @@ impl Broker {
             Some(_) if action == Action::Create => return Err(error::CONSUMER_EXISTS.into()),
             Some((name, old)) => {
                 let name = Arc::clone(name);
+                stream.check_unique(&config.filters(), Some(&*name))?;
                 old.config.check_update(&config)?;
-                stream.check_work_queue(&config, Some(&*name))?;
                 stream.update_consumer(world, &name, config);
             }
             None if action == Action::Update => {

@@ -247,7 +247,7 @@ fn messages_are_read_and_deleted_by_sequence_and_subject() {
     assert_eq!(code(&get(json!({}))), 10003);
     let mut delete = |seq| bench.api("STREAM.MSG.DELETE.S", json!({"seq": seq}));
     assert_eq!(delete(2)["success"], true);
-    assert_eq!(delete(2)["error"]["description"], "no message found");
+    assert_eq!(delete(2)["error"]["description"], "sequence 2 not found");
     assert_eq!(delete(9)["error"]["description"], "stream store EOF");
     let info = bench.api(
         "STREAM.INFO.S",
