@@ -316,7 +316,7 @@ impl Broker {
     fn refuse_size(&mut self, message: &Outbound) {
         if let Some(reply) = &message.reply {
             let stream = self.world.captured.first(message.subject.as_str());
-            let stream = stream.map(|name| name.to_string()).unwrap_or_default();
+            let stream = stream.map_or_else(String::new, |name| (**name).to_owned());
             let error = error::MESSAGE_TOO_LARGE.json();
             let body = json_value!({"error": error, "stream": stream, "seq": 0});
             self.world.respond(reply, body.to_string());
