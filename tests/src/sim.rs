@@ -6,10 +6,12 @@
 //! wrong with it. One seed gives one history, so a failure can be looked at as often
 //! as needed.
 
+pub mod check;
+pub mod history;
 pub mod link;
 pub mod rng;
 pub mod runtime;
 
-pub use link::{FaultyLink, Faults};
+pub use link::{Faults, FaultyLink};
 pub use rng::Rng;
 pub use runtime::{Limits, Sim, Stuck};

@@ -170,7 +170,9 @@ impl FaultyLink {
     /// until `end`. It is connected when this returns.
     pub async fn flicker(&self, end: Time, up: Duration, down: Duration) {
         loop {
-            let (stay, gone) = self.0.with(|state| (state.rng.up_to(up), state.rng.up_to(down)));
+            let (stay, gone) = self
+                .0
+                .with(|state| (state.rng.up_to(up), state.rng.up_to(down)));
             self.0.sim.sleep(stay).await;
             if self.0.sim.now() >= end || self.0.with(|state| state.closed) {
                 return;
@@ -231,7 +233,9 @@ impl Wire {
             true => (false, None),
             false => {
                 state.up = true;
-                state.news.push_back(LinkEvent::Connected(state.server.clone()));
+                state
+                    .news
+                    .push_back(LinkEvent::Connected(state.server.clone()));
                 (true, state.listener.take())
             }
         });
@@ -249,7 +253,12 @@ impl Wire {
             let mut wakers = std::mem::take(&mut state.flushing);
             wakers.extend(state.carrier.take());
             wakers.extend(state.listener.take());
-            wakers.extend(state.subscriptions.values_mut().filter_map(|sub| sub.reader.take()));
+            wakers.extend(
+                state
+                    .subscriptions
+                    .values_mut()
+                    .filter_map(|sub| sub.reader.take()),
+            );
             wakers
         });
         wakers.into_iter().for_each(Waker::wake);
@@ -277,7 +286,13 @@ impl Wire {
 impl State {
     /// The connection ends: some of what is on its way out never arrives.
     fn cut_out(&mut self) {
-        let Self { faults, rng, out, left, .. } = self;
+        let Self {
+            faults,
+            rng,
+            out,
+            left,
+            ..
+        } = self;
         out.retain(|_| {
             let cut = rng.chance(faults.cut);
             *left += u64::from(cut);
@@ -302,7 +317,9 @@ impl Link for FaultyLink {
     }
 
     fn ready(&self) -> BoxFuture<'_, ()> {
-        let wait = self.0.with(|state| state.rng.up_to(Duration::from_millis(5)));
+        let wait = self
+            .0
+            .with(|state| state.rng.up_to(Duration::from_millis(5)));
         Box::pin(async move {
             self.0.sim.sleep(wait).await;
             self.0.inner.ready().await;
@@ -367,7 +384,9 @@ impl Drop for FaultyLink {
 impl fmt::Debug for FaultyLink {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let up = self.0.with(|state| state.up);
-        f.debug_struct("FaultyLink").field("up", &up).finish_non_exhaustive()
+        f.debug_struct("FaultyLink")
+            .field("up", &up)
+            .finish_non_exhaustive()
     }
 }
 

@@ -127,8 +127,13 @@ impl Sim {
     pub fn block_on<F: Future>(&self, future: F) -> Result<F::Output, Stuck> {
         let mut future = pin!(future);
         let main = self.0.with(|state| state.add(None));
-        let _leave = Leave { shared: &self.0, main };
-        let (began, limit) = self.0.with(|state| (state.now, state.steps + state.limits.steps));
+        let _leave = Leave {
+            shared: &self.0,
+            main,
+        };
+        let (began, limit) = self
+            .0
+            .with(|state| (state.now, state.steps + state.limits.steps));
         loop {
             let Some((id, task)) = self.0.turn(began, limit)? else {
                 continue;
@@ -158,7 +163,8 @@ impl Sim {
     /// Tasks that were spawned and have not ended.
     #[must_use]
     pub fn tasks(&self) -> usize {
-        let spawned = |state: &mut State| state.tasks.values().filter(|task| task.parent != 0).count();
+        let spawned =
+            |state: &mut State| state.tasks.values().filter(|task| task.parent != 0).count();
         self.0.with(spawned)
     }
 
@@ -265,7 +271,11 @@ impl State {
         self.last += 1;
         let id = self.last;
         // Only the future of `block_on` has no parent.
-        let parent = if future.is_some() { self.current.max(1) } else { 0 };
+        let parent = if future.is_some() {
+            self.current.max(1)
+        } else {
+            0
+        };
         let task = Task {
             future,
             queued: true,
@@ -307,7 +317,9 @@ impl State {
             waited: self.now.since(began),
             steps: self.steps,
             tasks: self.describe_tasks(),
-            timers: timers.map(|(fires, _)| format!("{:?}", fires.since(Time::ZERO))).collect(),
+            timers: timers
+                .map(|(fires, _)| format!("{:?}", fires.since(Time::ZERO)))
+                .collect(),
         }
     }
 
@@ -401,7 +413,9 @@ impl Future for Sleep {
 impl Drop for Sleep {
     fn drop(&mut self) {
         let Some(id) = self.timer else { return };
-        let waker = self.shared.with(|state| state.timers.remove(&(self.fires, id)));
+        let waker = self
+            .shared
+            .with(|state| state.timers.remove(&(self.fires, id)));
         drop(waker);
     }
 }

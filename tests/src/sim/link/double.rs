@@ -29,7 +29,11 @@ impl Double {
     /// Subscriptions that somebody reads.
     pub(super) fn listeners(&self) -> usize {
         let inner = self.0.lock().unwrap();
-        inner.boxes.iter().filter(|(_, mailbox)| Arc::strong_count(mailbox) > 1).count()
+        inner
+            .boxes
+            .iter()
+            .filter(|(_, mailbox)| Arc::strong_count(mailbox) > 1)
+            .count()
     }
 }
 
@@ -61,7 +65,11 @@ impl Link for Double {
 
     fn subscribe(&self, pattern: Subject) -> BoxFuture<'_, Result<Box<dyn Inbox>, LinkError>> {
         let mailbox = Arc::new(Mutex::new(Mailbox::default()));
-        self.0.lock().unwrap().boxes.push((pattern, Arc::clone(&mailbox)));
+        self.0
+            .lock()
+            .unwrap()
+            .boxes
+            .push((pattern, Arc::clone(&mailbox)));
         Box::pin(async { Ok(Box::new(Reader(mailbox)) as _) })
     }
 

@@ -23,7 +23,13 @@ pub(super) struct Subscription {
 
 impl Subscription {
     /// Takes in what the link behind has; says what is lost on the way.
-    fn take_in(&mut self, now: Time, faults: &Faults, rng: &mut Rng, cx: &mut Context<'_>) -> Vec<Message> {
+    fn take_in(
+        &mut self,
+        now: Time,
+        faults: &Faults,
+        rng: &mut Rng,
+        cx: &mut Context<'_>,
+    ) -> Vec<Message> {
         let mut lost = Vec::new();
         while let Some(inner) = &mut self.inner {
             let message = match inner.poll_next(cx) {
@@ -146,6 +152,8 @@ impl Drop for FaultyInbox {
 
 impl fmt::Debug for FaultyInbox {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("FaultyInbox").field("id", &self.id).finish_non_exhaustive()
+        f.debug_struct("FaultyInbox")
+            .field("id", &self.id)
+            .finish_non_exhaustive()
     }
 }

@@ -48,7 +48,9 @@ impl Wire {
         if !state.up {
             return Fate::Refused(Refused::Disconnected);
         }
-        let State { faults, rng, out, .. } = state;
+        let State {
+            faults, rng, out, ..
+        } = state;
         if rng.chance(faults.busy) || out.len() >= ON_THE_WAY {
             return Fate::Refused(Refused::Busy);
         }
@@ -101,7 +103,9 @@ pub(super) async fn carry(wire: Arc<Wire>) {
                 }
             })
         });
-        let Some((_, message)) = next.await else { break };
+        let Some((_, message)) = next.await else {
+            break;
+        };
         while wire.inner.try_publish(message.as_publish()) == Err(Refused::Busy) {
             wire.inner.ready().await;
         }

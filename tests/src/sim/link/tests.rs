@@ -32,7 +32,12 @@ fn net(seed: u64) -> Net {
     });
     let inner: Arc<dyn Link> = Arc::<Double>::clone(&double);
     let link = Arc::new(FaultyLink::new(inner, &sim, seed, watcher));
-    Net { sim, double, link, sights }
+    Net {
+        sim,
+        double,
+        link,
+        sights,
+    }
 }
 
 fn number(payload: &[u8]) -> u64 {
@@ -55,7 +60,10 @@ impl Net {
 
     fn sights(&self, kind: &str) -> usize {
         let sights = self.sights.lock().unwrap();
-        sights.iter().filter(|sight| sight.starts_with(kind)).count()
+        sights
+            .iter()
+            .filter(|sight| sight.starts_with(kind))
+            .count()
     }
 }
 
@@ -70,10 +78,12 @@ fn read(inbox: &mut Box<dyn Inbox>) -> Vec<u64> {
 }
 
 async fn news(link: &FaultyLink) -> Option<String> {
-    poll_fn(|cx| link.poll_event(cx)).await.map(|event| match event {
-        LinkEvent::Connected(_) => "connected".into(),
-        other => format!("{other:?}"),
-    })
+    poll_fn(|cx| link.poll_event(cx))
+        .await
+        .map(|event| match event {
+            LinkEvent::Connected(_) => "connected".into(),
+            other => format!("{other:?}"),
+        })
 }
 
 fn is_ordered(numbers: &[u64]) -> bool {
@@ -121,7 +131,11 @@ fn losses_and_copies_are_about_as_many_as_asked_for() {
             read(&mut inbox)
         });
         let got = got.unwrap();
-        let expected = if duplicate > 0 { 1_500..1_900 } else { 600..800 };
+        let expected = if duplicate > 0 {
+            1_500..1_900
+        } else {
+            600..800
+        };
         assert!(expected.contains(&got.len()), "{} arrived", got.len());
         assert!(is_ordered(&got));
         assert_eq!(net.sights("handed"), 1_000);
@@ -228,13 +242,23 @@ fn a_busy_link_takes_the_message_after_a_while() {
 #[test]
 fn flickering_ends_connected_and_dropping_closes() {
     let net = net(6);
-    let Net { sim, link, double, sights } = net;
+    let Net {
+        sim,
+        link,
+        double,
+        sights,
+    } = net;
     sim.block_on(async {
         let end = sim.now() + Duration::from_secs(10);
         link.flicker(end, millis(800), millis(300)).await;
     })
     .unwrap();
-    let breaks = sights.lock().unwrap().iter().filter(|sight| *sight == "down").count();
+    let breaks = sights
+        .lock()
+        .unwrap()
+        .iter()
+        .filter(|sight| *sight == "down")
+        .count();
     assert!((10..40).contains(&breaks), "{breaks} breaks");
     assert!(link.0.with(|state| state.up));
     drop(link);

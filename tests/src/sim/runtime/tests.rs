@@ -84,7 +84,10 @@ fn waiting_for_nothing_is_a_deadlock() {
     let stuck = sim.block_on(sim.sleep_until(Time::NEVER)).unwrap_err();
     assert_eq!(stuck.why(), Why::Deadlock);
     let text = stuck.to_string();
-    assert!(text.contains("tasks: #1 (of #1 at 0ns, polled 1 times)"), "{text}");
+    assert!(
+        text.contains("tasks: #1 (of #1 at 0ns, polled 1 times)"),
+        "{text}"
+    );
     assert!(text.contains("timers: none"), "{text}");
 }
 
