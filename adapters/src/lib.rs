@@ -1,4 +1,79 @@
 //! jetbus: an event bus for Rust services over NATS JetStream.
+//!
+//! A service publishes typed events and handles them at least once, in order per
+//! key, on tokio or smol, against a NATS server or the embedded broker. Three words
+//! are needed: a **topic** is what is published to and subscribed to, a **group** is
+//! the name that the replicas of a service share, an **outcome** is how a publish
+//! ended.
+//!
+//! ```
+//! use jetbus::{Bus, Delivery, Event};
+//!
+//! # #[cfg(feature = "tokio")]
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let bus = Bus::embedded().await?; // or Bus::connect("nats://127.0.0.1:4222")
+//!
+//! let orders = bus.topic("orders.placed")?;
+//! let outcome = orders.publish(&Event::new("order-42", "OrderPlaced", 12)).await?;
+//! assert_eq!(outcome.sequence(), Some(1));
+//!
+//! let shipping = bus.subscribe("orders.placed").group("shipping")
+//!     .handle(|order: Delivery<u32>| async move {
+//!         println!("{} costs {}", order.key().unwrap_or("?"), order.payload);
+//!     })
+//!     .await?;
+//! # drop(shipping);
+//! bus.close().await;
+//! # Ok(())
+//! # }
+//! # #[cfg(not(feature = "tokio"))]
+//! # fn main() {}
+//! ```
+//!
+//! - [`Bus`], [`Builder`]: open, close, configure.
+//! - [`Topic`], [`Event`], [`Raw`], [`Outcome`], [`Receipt`]: publish.
+//! - [`Subscribe`], [`Delivery`], [`Handled`], [`Deliveries`], [`Settle`]: handle.
+//! - [`Stream`], [`TopicConfig`]: how events are kept.
+//! - [`News`]: what changes or fails without a caller to tell.
+//! - [`link`], [`runtime`]: what the bus stands on, and how to bring your own.
 
+mod builder;
+mod bus;
+mod config;
+mod error;
+mod event;
 pub mod link;
+mod news;
+mod provision;
+mod publish;
 pub mod runtime;
+mod streams;
+mod subscribe;
+mod topics;
+
+pub use builder::Builder;
+pub use bus::{Bus, CloseReport};
+pub use config::{
+    Compression, Discard, OnMismatch, Persistence, Retention, Storage, Strategy, Stream,
+    TopicConfig,
+};
+pub use error::{
+    Class, Invalid, OpenError, OptionError, PublishError, StreamError, SubscribeError, TopicError,
+};
+pub use event::{Event, Raw};
+pub use jetbus_core::envelope::Event as EventFields;
+pub use jetbus_core::headers::{HeaderError, Headers};
+pub use jetbus_core::jetstream::api::ApiError;
+pub use jetbus_core::provision::{Difference, ProvisionError};
+pub use jetbus_core::subject::NameError;
+pub use jetbus_core::{Time, Timestamp};
+pub use link::EmbeddedBroker;
+#[cfg(feature = "nats")]
+pub use link::NatsOptions;
+pub use news::{News, NewsStream};
+pub use publish::{Outcome, Receipt, Topic};
+pub use subscribe::{
+    Deliveries, Delivery, Handled, IntoHandled, Settle, SettleError, Start, Subscribe,
+    Subscription, SubscriptionStats,
+};

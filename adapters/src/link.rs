@@ -11,9 +11,13 @@ use std::task::{Context, Poll};
 use futures_core::future::BoxFuture;
 use jetbus_core::{Message, Publish, Subject};
 
+mod embedded;
 #[cfg(feature = "nats")]
 mod nats;
 mod news;
+
+pub use self::embedded::{Embedded, EmbeddedBroker};
+pub use jetbus_core::broker::Config as BrokerConfig;
 
 #[cfg(feature = "nats")]
 pub use self::nats::{Nats, NatsOptions};
@@ -33,11 +37,16 @@ pub trait Link: fmt::Debug + Send + Sync + 'static {
     fn ready(&self) -> BoxFuture<'_, ()>;
 
     /// Receives what is published to `pattern` from now on, until the inbox is
-    /// dropped. Survives reconnects.
+    /// dropped. Survives reconnects. Of all subscriptions with the same `group` one
+    /// gets each message.
     ///
     /// # Errors
     /// When the link is closed or the subscription could not be handed over.
-    fn subscribe(&self, pattern: Subject) -> BoxFuture<'_, Result<Box<dyn Inbox>, LinkError>>;
+    fn subscribe(
+        &self,
+        pattern: Subject,
+        group: Option<Subject>,
+    ) -> BoxFuture<'_, Result<Box<dyn Inbox>, LinkError>>;
 
     /// Completes when everything handed over before has left the process.
     ///

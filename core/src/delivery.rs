@@ -1,1 +1,502 @@
-//! (being built)
+//! From received to settled: what happens to the messages of one consumer while
+//! they are here.
+//!
+//! Received -> queued -> running -> settled. Messages of one key run one at a time
+//! in stream order; a failed one runs again in place after a delay and holds its
+//! successors; other keys go on. The lease of everything that is held, queued or
+//! running or waiting to run again, is renewed until it is settled.
+//!
+//! # Given back
+//!
+//! A message given back to the server ([`Outcome::Nak`]) will come again, and must
+//! not be overtaken by its key's successors. They are not given back with it, for
+//! whatever arrived meanwhile could still overtake them all. Instead an empty place
+//! stays at the head of the key: the successors stay held behind it, leases renewed,
+//! until the message is delivered again and takes its place. So the order of a key
+//! holds within this process whatever the delay. If it does not come back within
+//! `ack_wait` of being due (another process got it), the key goes on and
+//! [`DeliveryEvent::NotReturned`] says so. The empty place counts as held until the
+//! delay is over, then as free, so that there is room for it to come back.
+//! When stopping nothing is awaited: a message given back takes its successors
+//! along, in stream order and with the same delay, which makes the server deliver
+//! them again in that order.
+//!
+//! # Identity
+//!
+//! Stream sequence and time of storing name a message; the time tells a message
+//! of a stream that was deleted and made again from an older one with its sequence.
+
+mod settled;
+mod words;
+
+use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
+
+use bytes::Bytes;
+use foldhash::fast::FixedState;
+
+use self::settled::{Settled, Verdict};
+pub use self::words::{Config, DeliveryEvent, Input, Job, JobId, Key, Outcome, Output};
+use crate::jetstream::ack::{self, Meta};
+use crate::keyed::{Id, Keyed};
+use crate::retry::Random;
+use crate::{Outbound, Subject, Time, Timestamp};
+
+type Identity = (u64, Timestamp);
+
+#[derive(Debug)]
+struct Held<T> {
+    meta: Meta,
+    reply: Subject,
+    /// When its lease began anew.
+    renewed: Time,
+    attempt: u32,
+    /// How often it was handed out; unlike attempts, never taken back.
+    runs: u32,
+    state: State<T>,
+}
+
+#[derive(Debug)]
+enum State<T> {
+    Here(T),
+    /// Given back, and waited for. When `due`, its place counts as free.
+    Away {
+        due: bool,
+    },
+}
+
+impl<T> Held<T> {
+    const fn identity(&self) -> Identity {
+        (self.meta.stream_seq, self.meta.timestamp)
+    }
+}
+
+/// The messages of one consumer that are here. See the [module](self).
+#[derive(Debug)]
+pub struct Delivery<T> {
+    config: Config,
+    random: Random,
+    keyed: Keyed<Key, Held<T>>,
+    table: HashMap<Identity, Id, FixedState>,
+    settled: Settled,
+    /// Empty places that count as free.
+    vacant: usize,
+    running: usize,
+    connected: bool,
+    stopping: bool,
+    /// When leases are looked at next.
+    lease_at: Time,
+    publishes: VecDeque<Outbound>,
+    events: VecDeque<DeliveryEvent>,
+}
+
+impl<T: Clone> Delivery<T> {
+    /// Holds nothing.
+    #[must_use]
+    pub fn new(mut config: Config) -> Self {
+        config.window = config.window.max(1);
+        config.ack_wait = config.ack_wait.max(Duration::from_millis(100));
+        let mut random = Random::new(config.seed);
+        Self {
+            config,
+            keyed: Keyed::new(random.next()),
+            table: HashMap::with_hasher(FixedState::with_seed(random.next())),
+            settled: Settled::new(config.window, random.next()),
+            random,
+            vacant: 0,
+            running: 0,
+            connected: true,
+            stopping: false,
+            lease_at: Time::NEVER,
+            publishes: VecDeque::new(),
+            events: VecDeque::new(),
+        }
+    }
+
+    /// Takes in what happened.
+    pub fn handle(&mut self, now: Time, input: Input<T>) {
+        match input {
+            Input::Received {
+                meta,
+                key,
+                item,
+                reply,
+            } => self.received(now, meta, key, item, reply),
+            Input::Done { id, outcome } => self.done(now, id, outcome),
+            Input::Progress { id } => {
+                if self.is_running(id) {
+                    self.renew(now, id.id);
+                }
+            }
+            Input::Connected => self.reconnected(now),
+            Input::Disconnected => self.connected = false,
+            Input::Stop => self.stop(),
+            Input::Tick => {}
+        }
+        self.advance(now);
+    }
+
+    /// Takes back a job that was handed out and that nobody started: it does not
+    /// count as an attempt, and runs later; when stopping it is given back.
+    /// `false` when there is no such job.
+    pub fn take_back(&mut self, id: JobId) -> bool {
+        if !self.is_running(id) {
+            return false;
+        }
+        self.running -= 1;
+        if let Some(held) = self.keyed.item_mut(id.id) {
+            held.attempt = held.attempt.saturating_sub(1);
+        }
+        self.keyed.release(id.id);
+        if self.stopping {
+            self.give_back_ready();
+        }
+        true
+    }
+
+    /// What is to be done; to be called until there is nothing after every input.
+    pub fn poll(&mut self) -> Option<Output<T>> {
+        if self.connected
+            && let Some(publish) = self.publishes.pop_front()
+        {
+            return Some(Output::Publish(publish));
+        }
+        if let Some(event) = self.events.pop_front() {
+            return Some(Output::Event(event));
+        }
+        // When stopping, whatever becomes ready was given back already.
+        let id = self.keyed.next_ready()?;
+        let held = self.keyed.item_mut(id)?;
+        let State::Here(item) = &held.state else {
+            return None;
+        };
+        held.attempt = held.attempt.saturating_add(1);
+        held.runs = held.runs.wrapping_add(1);
+        self.running += 1;
+        Some(Output::Run(Job {
+            id: JobId { id, run: held.runs },
+            item: item.clone(),
+            meta: held.meta.clone(),
+            attempt: held.attempt,
+        }))
+    }
+
+    /// When [`Input::Tick`] is due.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Time> {
+        let leased = self.connected && !self.keyed.is_empty() && self.lease_at < Time::NEVER;
+        let lease = leased.then_some(self.lease_at);
+        lease.into_iter().chain(self.keyed.deadline()).min()
+    }
+
+    /// Free places.
+    #[must_use]
+    pub const fn free(&self) -> usize {
+        self.config.window.saturating_sub(self.held())
+    }
+
+    /// Messages held: queued, running, waiting to run again, and those given back
+    /// until their delay is over.
+    #[must_use]
+    pub const fn held(&self) -> usize {
+        self.keyed.len() - self.vacant
+    }
+
+    /// Messages handed out as jobs.
+    #[must_use]
+    pub const fn running(&self) -> usize {
+        self.running
+    }
+
+    /// Whether nothing is held or waited for.
+    #[must_use]
+    pub const fn idle(&self) -> bool {
+        self.keyed.is_empty()
+    }
+
+    /// Whether it was stopped and nothing is held any more.
+    #[must_use]
+    pub const fn stopped(&self) -> bool {
+        self.stopping && self.idle()
+    }
+
+    fn received(&mut self, now: Time, meta: Meta, key: Option<Key>, item: T, reply: Subject) {
+        let identity = (meta.stream_seq, meta.timestamp);
+        if let Some(&id) = self.table.get(&identity) {
+            self.received_again(now, id, meta, item, reply);
+            return;
+        }
+        if let Some(verdict) = self.settled.verdict(identity) {
+            // Its acknowledgement was lost, or crossed this delivery.
+            let payload = match verdict {
+                Verdict::Acked => ack::ack(),
+                Verdict::Termed => ack::term(None),
+            };
+            self.publish(reply, payload);
+            return;
+        }
+        let stream_seq = meta.stream_seq;
+        let window = self.config.window;
+        // What was waited for and comes back is never refused: up to a third window.
+        if self.held() >= window.saturating_mul(2) || self.keyed.len() >= window.saturating_mul(3) {
+            self.publish(reply, ack::nak(None));
+            self.events
+                .push_back(DeliveryEvent::Overflow { stream_seq });
+            return;
+        }
+        let held = Held {
+            meta,
+            reply,
+            renewed: now,
+            attempt: 0,
+            runs: 0,
+            state: State::Here(item),
+        };
+        let later = |other: &Held<T>| other.meta.stream_seq > stream_seq;
+        let id = self.keyed.insert(key, held, later);
+        self.table.insert(identity, id);
+        self.lease_at = self.lease_at.min(now + self.lease());
+        if self.stopping {
+            self.give_back_ready();
+        }
+    }
+
+    /// Something held or waited for was delivered again: only the newest reply counts.
+    fn received_again(&mut self, now: Time, id: Id, meta: Meta, item: T, reply: Subject) {
+        let Some(held) = self.keyed.item_mut(id) else {
+            return;
+        };
+        held.meta = meta;
+        held.reply = reply;
+        held.renewed = now;
+        if let State::Away { due } = held.state {
+            held.state = State::Here(item);
+            self.vacant -= usize::from(due);
+            self.keyed.release(id);
+            self.lease_at = self.lease_at.min(now + self.lease());
+        }
+    }
+
+    fn done(&mut self, now: Time, job: JobId, outcome: Outcome) {
+        if !self.is_running(job) {
+            return;
+        }
+        let id = job.id;
+        self.running -= 1;
+        match outcome {
+            Outcome::Ack => self.settle(id, Some(ack::ack()), Verdict::Acked),
+            Outcome::Settled => self.settle(id, None, Verdict::Acked),
+            Outcome::Term { reason } => {
+                self.settle(id, Some(ack::term(reason.as_deref())), Verdict::Termed);
+            }
+            Outcome::Failed { retry_after } => self.failed(now, id, retry_after),
+            Outcome::Nak { after } => self.give_back(now, id, after),
+            Outcome::Returned => {
+                if let Some(held) = self.keyed.item(id) {
+                    let stream_seq = held.meta.stream_seq;
+                    self.events
+                        .push_back(DeliveryEvent::Returned { stream_seq });
+                }
+                self.give_back(now, id, None);
+            }
+        }
+        if self.stopping {
+            self.give_back_ready();
+        }
+    }
+
+    fn settle(&mut self, id: Id, payload: Option<Bytes>, verdict: Verdict) {
+        let Some(held) = self.remove(id) else {
+            return;
+        };
+        self.settled.remember(held.identity(), verdict);
+        if let Some(payload) = payload {
+            self.publish(held.reply, payload);
+        }
+    }
+
+    /// Everything that decides about a failure belongs here.
+    fn failed(&mut self, now: Time, id: Id, retry_after: Option<Duration>) {
+        let Some(held) = self.keyed.item(id) else {
+            return;
+        };
+        let (stream_seq, attempt) = (held.meta.stream_seq, held.attempt);
+        let random = self.random.next();
+        let delay = retry_after.unwrap_or_else(|| self.config.retry.delay(attempt, random));
+        if self.stopping {
+            self.give_back(now, id, Some(delay));
+            return;
+        }
+        self.keyed.park(id, now + delay);
+        self.events.push_back(DeliveryEvent::Retrying {
+            stream_seq,
+            attempt,
+            delay,
+        });
+    }
+
+    /// Gives back a message that ran.
+    fn give_back(&mut self, now: Time, id: Id, after: Option<Duration>) {
+        if self.stopping {
+            let mut next = Some(id);
+            while let Some(id) = next {
+                next = self.keyed.behind(id);
+                if let Some(held) = self.remove(id) {
+                    self.publish(held.reply, ack::nak(after));
+                }
+            }
+            return;
+        }
+        let keyless = !self.keyed.has_key(id);
+        let crowded = self.keyed.len() - self.held() >= self.config.window;
+        let Some(held) = self.keyed.item_mut(id) else {
+            return;
+        };
+        let (reply, stream_seq) = (held.reply.clone(), held.meta.stream_seq);
+        held.state = State::Away { due: false };
+        self.publish(reply, ack::nak(after));
+        if keyless || crowded {
+            self.remove(id);
+            if crowded && !keyless {
+                self.events
+                    .push_back(DeliveryEvent::NotReturned { stream_seq });
+            }
+            return;
+        }
+        self.keyed.park(id, now + after.unwrap_or_default());
+    }
+
+    /// When stopping: gives back what could run, and what can when that has gone, in
+    /// stream order.
+    fn give_back_ready(&mut self) {
+        let mut given = Vec::new();
+        while let Some(id) = self.keyed.next_ready() {
+            given.extend(self.remove(id));
+        }
+        given.sort_by_key(|held| held.meta.stream_seq);
+        for held in given {
+            self.publish(held.reply, ack::nak(None));
+        }
+    }
+
+    fn stop(&mut self) {
+        self.stopping = true;
+        let all: Vec<_> = self.keyed.iter().map(|(id, _)| id).collect();
+        for id in all {
+            let away = |held: &Held<T>| matches!(held.state, State::Away { .. });
+            if self.keyed.item(id).is_some_and(away) {
+                self.remove(id);
+            } else if !self.keyed.is_out(id) {
+                self.keyed.release(id);
+            }
+        }
+        self.give_back_ready();
+    }
+
+    fn reconnected(&mut self, now: Time) {
+        self.connected = true;
+        let all: Vec<_> = self.keyed.iter().map(|(id, _)| id).collect();
+        for id in all {
+            match self.keyed.item(id).map(|held| &held.state) {
+                Some(State::Here(_)) => self.renew(now, id),
+                // It could not come back while the link was lost.
+                Some(State::Away { due: true }) => {
+                    self.keyed.park(id, now + self.config.ack_wait);
+                }
+                Some(State::Away { due: false }) | None => {}
+            }
+        }
+    }
+
+    fn advance(&mut self, now: Time) {
+        // What is parked again meanwhile has its turn at another time.
+        for _ in 0..self.keyed.len() {
+            let Some(id) = self.keyed.release_due(now) else {
+                break;
+            };
+            let Some(held) = self.keyed.item_mut(id) else {
+                continue;
+            };
+            let stream_seq = held.meta.stream_seq;
+            match &mut held.state {
+                State::Here(_) => {}
+                State::Away { due } if !*due || !self.connected => {
+                    self.vacant += usize::from(!*due);
+                    *due = true;
+                    self.keyed.park(id, now + self.config.ack_wait);
+                }
+                State::Away { .. } => {
+                    self.remove(id);
+                    self.events
+                        .push_back(DeliveryEvent::NotReturned { stream_seq });
+                }
+            }
+        }
+        if self.connected && now >= self.lease_at {
+            self.renew_leases(now);
+        }
+    }
+
+    /// Renews all leases that are about half as old as they may get, so that they are
+    /// renewed together, and looks at the others when the oldest is due.
+    fn renew_leases(&mut self, now: Time) {
+        let mut oldest = Time::NEVER;
+        let mut due = Vec::new();
+        for (id, held) in self.keyed.iter() {
+            if matches!(held.state, State::Away { .. }) {
+                continue;
+            }
+            if now.since(held.renewed) >= self.lease() / 2 {
+                due.push(id);
+                oldest = oldest.min(now);
+            } else {
+                oldest = oldest.min(held.renewed);
+            }
+        }
+        for id in due {
+            self.renew(now, id);
+        }
+        self.lease_at = oldest + self.lease();
+    }
+
+    fn renew(&mut self, now: Time, id: Id) {
+        if !self.connected {
+            return;
+        }
+        if let Some(held) = self.keyed.item_mut(id) {
+            held.renewed = now;
+            let reply = held.reply.clone();
+            self.publish(reply, ack::progress());
+        }
+    }
+
+    fn lease(&self) -> Duration {
+        self.config.ack_wait / 3
+    }
+
+    fn is_running(&self, job: JobId) -> bool {
+        self.keyed.is_out(job.id)
+            && self
+                .keyed
+                .item(job.id)
+                .is_some_and(|held| held.runs == job.run)
+    }
+
+    fn remove(&mut self, id: Id) -> Option<Held<T>> {
+        let held = self.keyed.finish(id)?;
+        self.table.remove(&held.identity());
+        self.vacant -= usize::from(matches!(held.state, State::Away { due: true }));
+        Some(held)
+    }
+
+    fn publish(&mut self, reply: Subject, payload: Bytes) {
+        if !self.connected && self.publishes.len() >= self.config.window.saturating_mul(2) {
+            self.publishes.pop_front();
+            self.events.push_back(DeliveryEvent::AckDropped);
+        }
+        self.publishes.push_back(Outbound::new(reply, payload));
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests;

@@ -118,7 +118,11 @@ impl<K: Clone + Eq + Hash, T> Keyed<K, T> {
                 .is_some_and(|entry| entry.phase != Phase::Out && before(&entry.item))
         };
         let mut place = None;
-        if lane.list.last().is_some_and(|last| goes_before(&self.slots[last])) {
+        if lane
+            .list
+            .last()
+            .is_some_and(|last| goes_before(&self.slots[last]))
+        {
             place = lane.list.first();
             while let Some(index) = place
                 && !goes_before(&self.slots[index])
@@ -176,6 +180,16 @@ impl<K: Clone + Eq + Hash, T> Keyed<K, T> {
             index,
             generation: self.slots[index].generation,
         })
+    }
+
+    /// Whether the item has a key.
+    #[must_use]
+    pub fn has_key(&self, id: Id) -> bool {
+        let entry = self
+            .slots
+            .get(id.index)
+            .and_then(|slot| slot.entry.as_ref());
+        self.item(id).is_some() && entry.is_some_and(|entry| entry.key.is_some())
     }
 
     /// Whether `id` is the first of its key, or has none.

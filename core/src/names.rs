@@ -8,6 +8,7 @@ pub use api::Api;
 
 use crate::Subject;
 use crate::subject::{NameError, check_pattern};
+pub(crate) use escape::fnv128;
 use escape::{escape, shorten, unescape};
 
 /// The longest name of a stream or consumer that this crate makes, in bytes.
@@ -91,7 +92,7 @@ pub fn subject(topic: &str, partition: Option<u16>) -> Subject {
 ///
 /// # Errors
 /// When `group` or `topic` breaks its rules ([`check_group`],
-/// [`check_pattern`](crate::subject::check_pattern)).
+/// [`check_pattern`]).
 pub fn durable(group: &str, topic: &str, partition: Option<u16>) -> Result<String, NameError> {
     check_group(group)?;
     check_pattern(topic)?;

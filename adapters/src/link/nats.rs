@@ -22,7 +22,7 @@ use futures_core::future::BoxFuture;
 use jetbus_core::{Publish, Subject};
 use tokio::task::unconstrained;
 
-use super::news::Level;
+use super::news::{Level, News};
 use super::{ConnectError, Inbox, Link, LinkError, LinkEvent, Refused};
 use crate::runtime::Runtime;
 
@@ -43,6 +43,12 @@ use inbox::NatsInbox;
 const LINGER: Duration = Duration::from_secs(2);
 
 /// A connection to nats-server, or to one server of a cluster at a time.
+///
+/// The client library behind it needs tokio for its own tasks. When the bus runs on
+/// tokio, they live on that runtime. On any other runtime the link brings a private
+/// tokio runtime with one thread, `jetbus-nats`, and stops it when it is closed or
+/// dropped. When a link on a shared tokio runtime is closed while no server is
+/// there, one idle task of the client stays until that runtime ends.
 ///
 /// Dropping it ends the connection as [`close`](Link::close) does, but what was
 /// handed over last may not leave the process.
@@ -99,10 +105,6 @@ impl Nats {
     pub fn inbox_prefix(&self) -> &str {
         &self.inbox_prefix
     }
-
-    fn lost() -> LinkError {
-        LinkError::Other("the connection was lost".into())
-    }
 }
 
 impl Link for Nats {
@@ -138,23 +140,41 @@ impl Link for Nats {
 
     fn ready(&self) -> BoxFuture<'_, ()> {
         Box::pin(async {
-            if let Some(connection) = self.shared.news.connection() {
+            let news = &self.shared.news;
+            if let now @ Some(_) = news.connection() {
                 let flush = self.client.flush();
-                let _ = self.shared.news.during(connection, flush).await;
+                let _ = news.run_while(|news| news.connection() == now, flush).await;
             }
         })
     }
 
-    fn subscribe(&self, pattern: Subject) -> BoxFuture<'_, Result<Box<dyn Inbox>, LinkError>> {
+    fn subscribe(
+        &self,
+        pattern: Subject,
+        group: Option<Subject>,
+    ) -> BoxFuture<'_, Result<Box<dyn Inbox>, LinkError>> {
         Box::pin(async move {
-            if self.shared.news.level() == Level::Closed {
+            let news = &self.shared.news;
+            let is_open = |news: &News| news.level() != Level::Closed;
+            if !is_open(news) {
                 return Err(LinkError::Closed);
             }
             let pattern = async_nats::Subject::from(pattern.as_str());
-            match self.client.subscribe(pattern).await {
-                Ok(inbox) => Ok(Box::new(NatsInbox::new(inbox, Arc::clone(&self.shared))) as _),
-                Err(_) if self.shared.news.level() == Level::Closed => Err(LinkError::Closed),
-                Err(error) => Err(LinkError::Other(error.to_string().into())),
+            let inbox = async {
+                match group {
+                    Some(group) => {
+                        let group = group.to_string();
+                        self.client.queue_subscribe(pattern, group).await
+                    }
+                    None => self.client.subscribe(pattern).await,
+                }
+            };
+            match news.run_while(is_open, inbox).await {
+                Some(Ok(inbox)) => {
+                    Ok(Box::new(NatsInbox::new(inbox, Arc::clone(&self.shared))) as _)
+                }
+                Some(Err(error)) => Err(LinkError::Other(error.to_string().into())),
+                None => Err(LinkError::Closed),
             }
         })
     }
@@ -162,16 +182,18 @@ impl Link for Nats {
     fn flush(&self) -> BoxFuture<'_, Result<(), LinkError>> {
         Box::pin(async {
             let news = &self.shared.news;
-            let Some(connection) = news.connection() else {
-                return Err(match news.level() {
-                    Level::Closed => LinkError::Closed,
-                    Level::Down | Level::Up => Self::lost(),
-                });
+            let now = news.connection();
+            let flushed = match now {
+                Some(_) => {
+                    let flush = self.client.flush();
+                    news.run_while(|news| news.connection() == now, flush).await
+                }
+                None => None,
             };
-            match news.during(connection, self.client.flush()).await {
+            match flushed {
                 Some(Ok(())) => Ok(()),
                 _ if news.level() == Level::Closed => Err(LinkError::Closed),
-                _ => Err(Self::lost()),
+                _ => Err(LinkError::Other("the connection was lost".into())),
             }
         })
     }

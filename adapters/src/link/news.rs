@@ -5,14 +5,12 @@
 //! listener looks. Everything else waits in a bounded list.
 
 use std::collections::VecDeque;
-use std::future::poll_fn;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
 use atomic_waker::AtomicWaker;
 use futures_channel::oneshot;
-use futures_core::Future;
 
 use super::{LinkEvent, ServerInfo};
 
@@ -61,6 +59,7 @@ impl News {
     }
 
     /// The number of the present connection.
+    #[cfg(any(test, feature = "nats"))]
     pub(super) fn connection(&self) -> Option<u64> {
         let board = self.board();
         let up = board.server.is_some() && !board.closed;
@@ -85,6 +84,7 @@ impl News {
         });
     }
 
+    #[cfg(any(test, feature = "nats"))]
     pub(super) fn disconnected(&self) {
         self.change(|board| board.server.take().is_some());
     }
@@ -107,7 +107,7 @@ impl News {
         self.listener.wake();
     }
 
-    pub(super) fn poll(&self, cx: &mut Context<'_>) -> Poll<Option<LinkEvent>> {
+    pub(super) fn poll(&self, cx: &Context<'_>) -> Poll<Option<LinkEvent>> {
         self.listener.register(cx.waker());
         let mut board = self.board();
         match (board.told, &board.server) {
@@ -115,9 +115,6 @@ impl News {
             (Some(told), Some(_)) if told == board.connects => {}
             (Some(_), _) => {
                 board.told = None;
-                if board.server.is_some() {
-                    cx.waker().wake_by_ref();
-                }
                 return Poll::Ready(Some(LinkEvent::Disconnected));
             }
             (None, Some(server)) => {
@@ -139,20 +136,20 @@ impl News {
         }
     }
 
-    /// Runs `work` until it completes or connection number `connection` is no more.
+    /// Runs `work` to its end, or until `holds` does not hold any more.
     #[cfg(feature = "nats")]
-    pub(super) async fn during<T>(
+    pub(super) async fn run_while<T>(
         &self,
-        connection: u64,
+        holds: impl Fn(&Self) -> bool,
         work: impl Future<Output = T>,
     ) -> Option<T> {
         let mut changed = self.changed();
         let mut work = std::pin::pin!(work);
-        poll_fn(|cx| {
+        std::future::poll_fn(|cx| {
             if let Poll::Ready(done) = work.as_mut().poll(cx) {
-                return Poll::Ready((self.connection() == Some(connection)).then_some(done));
+                return Poll::Ready(holds(self).then_some(done));
             }
-            while self.connection() == Some(connection) {
+            while holds(self) {
                 match std::pin::Pin::new(&mut changed).poll(cx) {
                     Poll::Ready(_) => changed = self.changed(),
                     Poll::Pending => return Poll::Pending,
@@ -163,6 +160,8 @@ impl News {
         .await
     }
 
+    /// Completes when the level changes.
+    #[cfg(feature = "nats")]
     fn changed(&self) -> oneshot::Receiver<()> {
         let (tell, told) = oneshot::channel();
         let mut board = self.board();
@@ -196,6 +195,16 @@ impl News {
     }
 }
 
+/// `2.15.1`, also with a `v` before or a suffix behind; what is missing is 0.
+pub(super) fn version(text: &str) -> (u32, u32, u32) {
+    let mut numbers = text.trim_start_matches('v').splitn(3, '.').map(|part| {
+        let digits = part.bytes().take_while(u8::is_ascii_digit).count();
+        part.get(..digits).and_then(|n| n.parse().ok()).unwrap_or(0)
+    });
+    let mut next = || numbers.next().unwrap_or(0);
+    (next(), next(), next())
+}
+
 fn same(a: &LinkEvent, b: &LinkEvent) -> bool {
     match (a, b) {
         (LinkEvent::Error(a), LinkEvent::Error(b)) => a == b,
@@ -209,9 +218,9 @@ mod tests {
     use std::task::Waker;
 
     fn told(news: &News) -> Vec<String> {
-        let mut cx = Context::from_waker(Waker::noop());
+        let cx = Context::from_waker(Waker::noop());
         let mut all = Vec::new();
-        while let Poll::Ready(event) = news.poll(&mut cx) {
+        while let Poll::Ready(event) = news.poll(&cx) {
             all.push(match event {
                 Some(LinkEvent::Connected(server)) => server.name,
                 Some(LinkEvent::Error(text)) => text.to_string(),
@@ -264,6 +273,15 @@ mod tests {
             news.note(LinkEvent::SlowConsumer);
         }
         assert_eq!(told(&news), ["SlowConsumer"]);
+    }
+
+    #[test]
+    fn versions_are_read() {
+        assert_eq!(version("2.15.1"), (2, 15, 1));
+        assert_eq!(version("v2.10.0-beta.3"), (2, 10, 0));
+        assert_eq!(version("2.15"), (2, 15, 0));
+        assert_eq!(version("unknown"), (0, 0, 0));
+        assert_eq!(version("2.99999999999.1"), (2, 0, 1));
     }
 
     #[test]

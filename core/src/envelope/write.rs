@@ -9,7 +9,7 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde::de::IgnoredAny;
 
-use super::{Fields, check_filled, shown};
+use super::{Fields, shown};
 use crate::Timestamp;
 use crate::subject::NameError;
 
@@ -79,7 +79,11 @@ fn write(
     payload: impl FnOnce(&mut Vec<u8>) -> Result<(), serde_json::Error>,
 ) -> Result<Bytes, EncodeError> {
     fields.check()?;
-    check_header("event_id", fields.event_id)?;
+    // The event id travels in a header too.
+    if fields.event_id.chars().any(char::is_control) {
+        let rule = "it holds no control character";
+        return Err(NameError::new("event_id", fields.event_id, rule).into());
+    }
     let ids = fields.trace_id.map_or(0, str::len) + fields.correlation_id.map_or(0, str::len);
     let names = fields.event_id.len() + fields.aggregate_id.len() + fields.event_type.len();
     let mut body = Vec::with_capacity(224 + names + ids + payload_len);
@@ -132,19 +136,6 @@ fn time(body: &mut Vec<u8>, time: Timestamp) -> Result<(), EncodeError> {
             "it is a time that RFC 3339 can write",
         ))),
     }
-}
-
-/// The event id travels in a header too.
-fn check_header(field: &'static str, value: &str) -> Result<(), NameError> {
-    check_filled(field, value)?;
-    if value.chars().any(char::is_control) {
-        return Err(NameError::new(
-            field,
-            value,
-            "it holds no control character",
-        ));
-    }
-    Ok(())
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "for map_err")]

@@ -11,8 +11,15 @@ use serde_json::{Map, Value};
 
 use crate::Timestamp;
 
+mod info;
+
+pub use info::{
+    AccountInfo, ConsumerInfo, ConsumerNames, Position, Purged, StreamInfo, StreamNames,
+    StreamState, Success,
+};
+
 /// When a stored message may go.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Retention {
     /// When a limit is reached.
@@ -25,7 +32,7 @@ pub enum Retention {
 }
 
 /// What a full stream does with the next message.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Discard {
     /// Removes the oldest.
@@ -36,7 +43,7 @@ pub enum Discard {
 }
 
 /// Where a stream keeps its messages.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Storage {
     /// In files.
@@ -47,7 +54,7 @@ pub enum Storage {
 }
 
 /// How a file stream is compressed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Compression {
     /// Not at all.
@@ -105,7 +112,7 @@ pub struct StreamConfig {
 }
 
 /// Where a consumer starts.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DeliverPolicy {
     /// At the first stored message.
@@ -124,7 +131,7 @@ pub enum DeliverPolicy {
 }
 
 /// What an acknowledgement covers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum AckPolicy {
     /// Nothing is acknowledged.
@@ -223,6 +230,8 @@ pub mod codes {
     pub const UNAVAILABLE: u32 = 10008;
     /// The new consumer differs where an update may not.
     pub const CONSUMER_CREATE: u32 = 10012;
+    /// A consumer of this name has another configuration.
+    pub const CONSUMER_NAME_IN_USE: u32 = 10013;
     /// No such consumer.
     pub const CONSUMER_NOT_FOUND: u32 = 10014;
     /// No such message.
@@ -245,6 +254,10 @@ pub mod codes {
     pub const WRONG_LAST_SEQUENCE: u32 = 10071;
     /// This server leads nothing that could answer.
     pub const NOT_LEADER: u32 = 10009;
+    /// A consumer to be created is there already.
+    pub const CONSUMER_EXISTS: u32 = 10148;
+    /// A consumer to be updated is not there.
+    pub const CONSUMER_DOES_NOT_EXIST: u32 = 10149;
     /// A message with this id is being stored.
     pub const DUPLICATE_IN_PROCESS: u32 = 10158;
     /// Another write to the subject is being stored.

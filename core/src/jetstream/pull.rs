@@ -16,6 +16,7 @@ mod owed;
 mod status;
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::time::Duration;
 
 use self::owed::Owed;
@@ -115,6 +116,22 @@ pub enum PullEvent {
         /// How long nothing was heard.
         silence: Duration,
     },
+}
+
+impl fmt::Display for PullEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ConsumerGone => f.write_str("the consumer was deleted"),
+            Self::ConsumerMissing => f.write_str("nobody serves the consumer"),
+            Self::Refused { code, description } => {
+                write!(f, "a pull was refused with status {code} {description:?}")
+            }
+            Self::Silent { owed, silence } => write!(
+                f,
+                "{owed} messages were owed, and nothing was heard for {silence:?}"
+            ),
+        }
+    }
 }
 
 /// The pulls of one consumer. See the [module](self).

@@ -37,17 +37,9 @@ pub(super) trait Node {
     fn links(&mut self, of: usize) -> &mut Links;
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct List {
     ends: Links,
-}
-
-impl Default for List {
-    fn default() -> Self {
-        Self {
-            ends: Links::default(),
-        }
-    }
 }
 
 impl List {

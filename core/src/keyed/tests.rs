@@ -82,7 +82,10 @@ fn an_earlier_item_goes_before_a_parked_head() {
     let earlier = keyed.insert(Some(1), 3, |other| *other > 3);
     assert_eq!(ready(&mut keyed), [3]);
     assert_eq!(keyed.release_due(at(10)), Some(head));
-    assert!(ready(&mut keyed).is_empty(), "its time came, its turn not yet");
+    assert!(
+        ready(&mut keyed).is_empty(),
+        "its time came, its turn not yet"
+    );
     keyed.finish(earlier);
     assert_eq!(ready(&mut keyed), [5]);
 }

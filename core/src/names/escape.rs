@@ -49,8 +49,8 @@ pub(super) fn shorten(name: &mut String, limit: usize) {
     _ = write!(name, "=h{hash:032x}");
 }
 
-/// FNV-1a: these names outlive the process and the version of any hasher.
-pub(super) fn fnv128(bytes: &[u8]) -> u128 {
+/// FNV-1a: these hashes outlive the process and the version of any hasher.
+pub(crate) fn fnv128(bytes: &[u8]) -> u128 {
     bytes
         .iter()
         .fold(0x6c62_272e_07bb_0142_62b8_2175_6295_c58d, |hash, byte| {

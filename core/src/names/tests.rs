@@ -1,6 +1,5 @@
 use proptest::prelude::*;
 
-use super::escape::fnv128;
 use super::*;
 use crate::subject::{check_topic, covers};
 

@@ -14,6 +14,8 @@
 //! - a slot's `word` says which generation it holds and whether that is in flight.
 //!   Filling releases and settling acquires, so that the winner finds what was
 //!   filled in; a scan acquires too, so that a token's mark is not older than it.
+//!   Filling and sweeping both do both, so that of a change followed by a sweep and
+//!   a filling followed by a look at the change, one sees the other.
 //! - the waiting line is behind a lock. That somebody waits is a bit of `control`
 //!   too, and all its changes are read-modify-writes of one word: either who gives
 //!   back sees the bit and serves the line, or who waits sees the place.
@@ -185,6 +187,23 @@ impl<T> Credit<T> {
             // read next is this generation's or a later one's. With a later one's
             // the token is over and settling it finds nothing.
             let word = entry.word.load(Ordering::Acquire);
+            let mark = entry.mark.load(Ordering::Relaxed);
+            (word == in_flight(word >> 1)).then(|| (Token::new(index, word >> 1), mark))
+        })
+    }
+
+    /// As [`in_flight`](Self::in_flight), for when something has changed for all
+    /// of it, such as the session or the gate: what was filled and is not found
+    /// here was filled by somebody who sees that change.
+    ///
+    /// So it is either found here or, looking at what changed after filling,
+    /// noticed there. It writes to every slot: not for every deadline.
+    pub fn sweep(&self) -> impl Iterator<Item = (Token, u64)> + '_ {
+        (0..).zip(&self.slots).filter_map(|(index, entry)| {
+            // AcqRel: pairs with itself in `Permit::fill`, whichever changes the
+            // word first. Acquire finds what was filled; Release shows the one who
+            // fills later what happened before the sweep.
+            let word = entry.word.fetch_or(0, Ordering::AcqRel);
             let mark = entry.mark.load(Ordering::Relaxed);
             (word == in_flight(word >> 1)).then(|| (Token::new(index, word >> 1), mark))
         })
@@ -363,9 +382,10 @@ impl<'a, T> Permit<'a, T> {
             entry.room.put(room);
             entry.mark.store(mark, Ordering::Relaxed);
             // Release: pairs with the Acquire in `settle` and in `in_flight`.
+            // Acquire: pairs with the Release in `sweep`.
             entry
                 .word
-                .swap(in_flight(self.generation), Ordering::Release);
+                .swap(in_flight(self.generation), Ordering::AcqRel);
         }
         Token::new(self.index, self.generation)
     }

@@ -8,7 +8,126 @@ use std::task::Waker;
 
 use super::Minimum;
 
-pub(crate) use loom::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
+pub(crate) use loom::sync::atomic::{Ordering, fence};
+
+/// Loom's atomic beside a turnstile that every access passes first.
+///
+/// Loom 0.7.2 remembers one last access per atomic. A load hides the load of
+/// another thread before it, and a write that follows is then never tried before
+/// that one: interleavings are missed. Read-modify-writes hide nothing. Passing
+/// the turnstile is one, relaxed, so that all orders of accesses are tried, nothing
+/// is ordered that was not, and a load may still see an old value.
+macro_rules! atomics {
+    ($($name:ident: $value:ty),* $(,)?) => {$(
+        #[derive(Debug)]
+        pub(crate) struct $name {
+            turnstile: loom::sync::atomic::AtomicUsize,
+            value: loom::sync::atomic::$name,
+        }
+
+        #[allow(dead_code, reason = "the same operations for each")]
+        impl $name {
+            pub(crate) fn new(value: $value) -> Self {
+                Self {
+                    turnstile: loom::sync::atomic::AtomicUsize::new(0),
+                    value: loom::sync::atomic::$name::new(value),
+                }
+            }
+
+            fn pass(&self) -> &loom::sync::atomic::$name {
+                self.turnstile.fetch_add(1, Ordering::Relaxed);
+                &self.value
+            }
+
+            /// A write needs no other order tried than that of the turnstile.
+            fn write<R>(&self, write: impl FnOnce(&loom::sync::atomic::$name) -> R) -> R {
+                let value = self.pass();
+                loom::stop_exploring();
+                let result = write(value);
+                loom::explore();
+                result
+            }
+
+            pub(crate) fn load(&self, order: Ordering) -> $value {
+                self.pass().load(order)
+            }
+
+            pub(crate) fn store(&self, value: $value, order: Ordering) {
+                self.write(|atomic| atomic.store(value, order));
+            }
+
+            pub(crate) fn swap(&self, value: $value, order: Ordering) -> $value {
+                self.write(|atomic| atomic.swap(value, order))
+            }
+
+            pub(crate) fn fetch_add(&self, value: $value, order: Ordering) -> $value {
+                self.write(|atomic| atomic.fetch_add(value, order))
+            }
+
+            pub(crate) fn fetch_sub(&self, value: $value, order: Ordering) -> $value {
+                self.write(|atomic| atomic.fetch_sub(value, order))
+            }
+
+            pub(crate) fn fetch_and(&self, value: $value, order: Ordering) -> $value {
+                self.write(|atomic| atomic.fetch_and(value, order))
+            }
+
+            pub(crate) fn fetch_or(&self, value: $value, order: Ordering) -> $value {
+                self.write(|atomic| atomic.fetch_or(value, order))
+            }
+
+            pub(crate) fn fetch_max(&self, value: $value, order: Ordering) -> $value {
+                self.write(|atomic| atomic.fetch_max(value, order))
+            }
+
+            pub(crate) fn fetch_min(&self, value: $value, order: Ordering) -> $value {
+                self.write(|atomic| atomic.fetch_min(value, order))
+            }
+
+            pub(crate) fn fetch_update(
+                &self,
+                success: Ordering,
+                failure: Ordering,
+                mut change: impl FnMut($value) -> Option<$value>,
+            ) -> Result<$value, $value> {
+                let mut seen = self.load(failure);
+                while let Some(next) = change(seen) {
+                    match self.compare_exchange_weak(seen, next, success, failure) {
+                        Ok(seen) => return Ok(seen),
+                        Err(now) => seen = now,
+                    }
+                }
+                Err(seen)
+            }
+
+            pub(crate) fn compare_exchange(
+                &self,
+                current: $value,
+                new: $value,
+                success: Ordering,
+                failure: Ordering,
+            ) -> Result<$value, $value> {
+                self.write(|atomic| atomic.compare_exchange(current, new, success, failure))
+            }
+
+            pub(crate) fn compare_exchange_weak(
+                &self,
+                current: $value,
+                new: $value,
+                success: Ordering,
+                failure: Ordering,
+            ) -> Result<$value, $value> {
+                self.write(|atomic| atomic.compare_exchange_weak(current, new, success, failure))
+            }
+        }
+    )*};
+}
+
+atomics! {
+    AtomicU32: u32,
+    AtomicU64: u64,
+    AtomicUsize: usize,
+}
 
 /// See the real arm.
 #[derive(Debug, Default)]

@@ -1,8 +1,10 @@
-//! What the models share: how to explore, and wakers that count.
+//! What the models share: how to explore.
+//!
+//! What a model waits for it awaits with `loom::future::block_on`, which finds a lost
+//! wake-up as a deadlock.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::task::{Context, Wake, Waker};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Waker};
 
 /// One model and its name, `part::what_holds`.
 pub(crate) struct Model {
@@ -59,30 +61,6 @@ fn explore(preemptions: Option<usize>, model: impl Fn() + Sync + Send + 'static)
         EXPLORED.fetch_add(1, Ordering::Relaxed);
         model();
     });
-}
-
-/// Counts how often its wakers are woken.
-#[derive(Default)]
-pub(crate) struct Wakes(AtomicUsize);
-
-impl Wakes {
-    /// A counter and a waker that counts there. For polls by hand; what a model
-    /// waits for, it awaits with `loom::future::block_on`, which finds a lost
-    /// wake-up as a deadlock.
-    pub(crate) fn waker() -> (Arc<Self>, Waker) {
-        let wakes = Arc::new(Self::default());
-        (Arc::clone(&wakes), Waker::from(wakes))
-    }
-
-    pub(crate) fn count(&self) -> usize {
-        self.0.load(Ordering::Relaxed)
-    }
-}
-
-impl Wake for Wakes {
-    fn wake(self: Arc<Self>) {
-        self.0.fetch_add(1, Ordering::Relaxed);
-    }
 }
 
 /// A context whose waker does nothing.

@@ -218,8 +218,8 @@ impl Wire {
 
     async fn reconnect(&self) {
         // The server learns of all subscriptions before anybody hears of it.
-        while let Some((id, pattern)) = self.with(State::unmended) {
-            let Ok(inbox) = self.inner.subscribe(pattern).await else {
+        while let Some((id, pattern, group)) = self.with(State::unmended) {
+            let Ok(inbox) = self.inner.subscribe(pattern, group).await else {
                 return;
             };
             let waker = self.with(|state| {
@@ -301,13 +301,13 @@ impl State {
     }
 
     /// A subscription that the server does not know, while there is no connection.
-    fn unmended(&mut self) -> Option<(u64, Subject)> {
+    fn unmended(&mut self) -> Option<(u64, Subject, Option<Subject>)> {
         if self.up || self.closed {
             return None;
         }
         let mut subscriptions = self.subscriptions.iter();
         let (id, unmended) = subscriptions.find(|(_, sub)| sub.inner.is_none())?;
-        Some((*id, unmended.pattern.clone()))
+        Some((*id, unmended.pattern.clone(), unmended.group.clone()))
     }
 }
 
@@ -326,17 +326,21 @@ impl Link for FaultyLink {
         })
     }
 
-    fn subscribe(&self, pattern: Subject) -> BoxFuture<'_, Result<Box<dyn Inbox>, LinkError>> {
+    fn subscribe(
+        &self,
+        pattern: Subject,
+        group: Option<Subject>,
+    ) -> BoxFuture<'_, Result<Box<dyn Inbox>, LinkError>> {
         Box::pin(async move {
             loop {
                 let seen = self.0.with(|state| (state.up, state.breaks));
                 // While it is down the subscription is only noted, as a client does.
                 let inbox = match seen.0 {
-                    true => Some(self.0.inner.subscribe(pattern.clone()).await?),
+                    true => Some(self.0.inner.subscribe(pattern.clone(), group.clone()).await?),
                     false => None,
                 };
                 // Broken or back meanwhile: once more.
-                if let Some(inbox) = FaultyInbox::new(&self.0, seen, pattern.clone(), inbox) {
+                if let Some(inbox) = FaultyInbox::new(&self.0, seen, pattern.clone(), group.clone(), inbox) {
                     return Ok(Box::new(inbox) as _);
                 }
             }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use async_nats::connection::State;
 use async_nats::{Client, ConnectOptions, Event, ServerError};
 
-use crate::link::news::News;
+use crate::link::news::{Level, News, version};
 use crate::link::{LinkEvent, ServerInfo};
 
 use super::inbox::Readers;
@@ -116,6 +116,9 @@ pub(super) async fn watch(shared: Arc<Shared>, client: Weak<Client>, interval: D
         let Some(client) = client.upgrade() else {
             return;
         };
+        if shared.news.level() == Level::Closed {
+            return;
+        }
         let seen = look(&client);
         if last == Some(seen) {
             let known = shared.news.connection();
@@ -137,29 +140,5 @@ fn describe(info: &async_nats::ServerInfo) -> ServerInfo {
         name: info.server_name.clone(),
         version: version(&info.version),
         max_payload: info.max_payload,
-    }
-}
-
-/// `2.15.1`, also with a `v` before or a suffix behind; what is missing is 0.
-fn version(text: &str) -> (u32, u32, u32) {
-    let mut numbers = text.trim_start_matches('v').splitn(3, '.').map(|part| {
-        let digits = part.bytes().take_while(u8::is_ascii_digit).count();
-        part.get(..digits).and_then(|n| n.parse().ok()).unwrap_or(0)
-    });
-    let mut next = || numbers.next().unwrap_or(0);
-    (next(), next(), next())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::version;
-
-    #[test]
-    fn versions_are_read() {
-        assert_eq!(version("2.15.1"), (2, 15, 1));
-        assert_eq!(version("v2.10.0-beta.3"), (2, 10, 0));
-        assert_eq!(version("2.15"), (2, 15, 0));
-        assert_eq!(version("unknown"), (0, 0, 0));
-        assert_eq!(version("2.99999999999.1"), (2, 0, 1));
     }
 }

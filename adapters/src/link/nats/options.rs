@@ -8,9 +8,12 @@ use async_nats::rustls::pki_types::pem::PemObject;
 use async_nats::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use async_nats::{AuthError, ConnectOptions, ServerAddr};
 use jetbus_core::subject::check_topic;
-use nkeys::{KeyPair, KeyPairType};
 
 use crate::link::ConnectError;
+
+mod credentials;
+
+use credentials::{Credentials, user_key};
 
 /// Messages that wait for the connection's task. Above the largest window of
 /// unacknowledged publishes, with room for acknowledgements and pulls.
@@ -375,56 +378,6 @@ impl Tls {
     }
 }
 
-/// A credentials file's two blocks.
-struct Credentials {
-    jwt: String,
-    key: KeyPair,
-}
-
-impl Credentials {
-    fn read(file: &Path) -> Result<Self, String> {
-        let text = std::fs::read_to_string(file)
-            .map_err(|why| format!("the file can be read ({})", why.kind()))?;
-        let lines: Vec<_> = text
-            .lines()
-            .map(str::trim)
-            .filter(|l| !l.is_empty())
-            .collect();
-        let mut blocks = lines.windows(3).filter_map(|lines| match lines {
-            [begin, block, end]
-                if begin.starts_with("---")
-                    && begin.contains("BEGIN")
-                    && end.starts_with("---") =>
-            {
-                Some(*block)
-            }
-            _ => None,
-        });
-        let (Some(jwt), Some(seed)) = (blocks.next(), blocks.next()) else {
-            return Err("the file holds a user's JWT and then its seed".into());
-        };
-        let key = user_key(seed)?;
-        let jwt = jwt.to_owned();
-        Ok(Self { jwt, key })
-    }
-
-    fn answer(self, nonce: &[u8]) -> Result<async_nats::Auth, String> {
-        let signature = self.key.sign(nonce).map_err(|why| why.to_string())?;
-        let mut login = async_nats::Auth::new();
-        login.jwt = Some(self.jwt);
-        login.signature = Some(signature);
-        Ok(login)
-    }
-}
-
-fn user_key(seed: &str) -> Result<KeyPair, &'static str> {
-    let key = KeyPair::from_seed(seed).map_err(|_| "the seed is one that `nk` would write")?;
-    match key.key_pair_type() {
-        KeyPairType::User => Ok(key),
-        _ => Err("the seed is that of a user (it starts with SU)"),
-    }
-}
-
 fn check_prefix(prefix: &str) -> Result<(), ConnectError> {
     let option = "inbox_prefix";
     if prefix.len() > PREFIX {
@@ -457,7 +410,7 @@ fn check_duration(option: &'static str, duration: Duration) -> Result<(), Connec
 
 fn check_certificates(option: &'static str, file: &Path) -> Result<(), ConnectError> {
     let certificates = CertificateDer::pem_file_iter(file)
-        .and_then(|all| all.collect::<Result<Vec<_>, _>>())
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
         .map_err(|why| why.to_string());
     let rule = match certificates {
         Ok(some) if !some.is_empty() => return Ok(()),

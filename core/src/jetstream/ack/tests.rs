@@ -31,7 +31,10 @@ fn both_forms_of_the_reply_subject_read_alike() {
 fn names_share_the_memory_of_the_reply() {
     let reply = Subject::from("$JS.ACK.orders.billing.1.1.1.1.0");
     let meta = Meta::parse(&reply).unwrap();
-    assert_eq!(meta.stream.as_bytes().as_ptr(), reply.as_bytes()[8..].as_ptr());
+    assert_eq!(
+        meta.stream.as_bytes().as_ptr(),
+        reply.as_bytes()[8..].as_ptr()
+    );
 }
 
 #[test]

@@ -13,7 +13,10 @@ const DIGITS: &[u8; 64] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnop
 /// The subject that a bus receives its acknowledgements on: replies go to
 /// `<inbox>.<token>`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Inbox(Box<str>);
+pub struct Inbox(
+    /// With the dot after it; at most `MAX_INBOX` bytes and that dot.
+    Box<str>,
+);
 
 /// Room for a reply subject on the stack.
 #[derive(Clone, Debug)]
@@ -50,32 +53,26 @@ impl Inbox {
         if let Err(error) = check_pattern(&format!("inbox.{subject}.token")) {
             return refuse(error.rule());
         }
-        Ok(Self(subject.into()))
+        Ok(Self(format!("{subject}.").into()))
     }
 
     /// What to subscribe to: every reply subject.
     #[must_use]
     pub fn subscription(&self) -> Subject {
-        format!("{}.*", self.0).into()
+        format!("{}*", self.0).into()
     }
 
     /// The reply subject with `token`, written into `buf`.
     #[must_use]
     pub fn reply<'b>(&self, token: u64, buf: &'b mut ReplyBuf) -> &'b str {
-        let mut bytes = buf.0.iter_mut();
-        let mut len = 0;
-        let mut put = |byte| {
-            if let Some(place) = bytes.next() {
-                *place = byte;
-                len += 1;
-            }
-        };
-        self.0.bytes().for_each(&mut put);
-        put(b'.');
+        let (start, digits) = buf.0.split_at_mut(self.0.len().min(MAX_INBOX + 1));
+        start.copy_from_slice(self.0.as_bytes());
+        let mut len = start.len();
         // The lowest digit first; the last is never 0, except that of 0.
         let mut rest = token;
-        loop {
-            put(DIGITS[(rest & 63) as usize]);
+        for place in digits {
+            *place = DIGITS[(rest & 63) as usize];
+            len += 1;
             rest >>= 6;
             if rest == 0 {
                 break;
@@ -89,7 +86,7 @@ impl Inbox {
     /// [`reply`](Self::reply) wrote.
     #[must_use]
     pub fn token(&self, subject: &str) -> Option<u64> {
-        let digits = subject.strip_prefix(&*self.0)?.strip_prefix('.')?;
+        let digits = subject.strip_prefix(&*self.0)?;
         if digits.is_empty()
             || digits.len() > MAX_DIGITS
             || (digits.len() > 1 && digits.ends_with('0'))

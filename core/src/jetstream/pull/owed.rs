@@ -18,10 +18,11 @@ const REMEMBERED: usize = 16;
 pub(super) struct Owed {
     /// Pulls believed to owe something, oldest first.
     pulls: VecDeque<Pull>,
-    /// Owed by pulls believed to owe nothing, which ended at this time at the
-    /// latest.
+    /// Owed by pulls believed to owe nothing, which end at this time at the latest.
     adrift: usize,
     adrift_over: Time,
+    /// When the newest pull is over.
+    last_over: Time,
     total: usize,
     /// The next pull's number.
     next: u64,
@@ -64,6 +65,7 @@ impl Owed {
         let number = self.next;
         self.next += 1;
         self.total += batch;
+        self.last_over = over;
         self.pulls.push_back(Pull {
             number,
             sent,
@@ -106,8 +108,8 @@ impl Owed {
         let pending = pending.unwrap_or(believed);
         if pending > believed {
             self.less(pending - believed);
-        } else if let Some(pull) = &pull {
-            self.more(believed - pending, pull.over);
+        } else {
+            self.more(believed - pending);
         }
         Some(pull.map(|pull| pull.sent))
     }
@@ -149,28 +151,30 @@ impl Owed {
         self.total -= drift;
         count -= drift;
         while count > 0
-            && let Some(pull) = self.pulls.back_mut()
+            && let Some(pull) = self.pulls.front_mut()
         {
             let part = count.min(pull.owes);
             pull.owes -= part;
             self.total -= part;
             count -= part;
             if pull.owes == 0 {
-                self.pulls.pop_back();
+                self.pulls.pop_front();
             }
         }
     }
 
     /// The ended pull sent what was taken for messages of others: they owe `count`
-    /// more than believed, until `over` at most.
-    fn more(&mut self, mut count: usize, over: Time) {
+    /// more than believed.
+    fn more(&mut self, mut count: usize) {
         self.total += count;
         for pull in &mut self.pulls {
             let part = count.min(pull.batch - pull.owes);
             pull.owes += part;
             count -= part;
         }
-        self.adrift += count;
-        self.adrift_over = self.adrift_over.max(over);
+        if count > 0 {
+            self.adrift += count;
+            self.adrift_over = self.last_over;
+        }
     }
 }

@@ -139,10 +139,7 @@ fn an_expired_pull_is_followed_at_once() {
         out(&mut pull);
         for beat in 1..5 {
             let message = status(0, 100, "Idle Heartbeat", None);
-            assert_eq!(
-                pull.receive(at(beat * 1000), &message),
-                Received::Control
-            );
+            assert_eq!(pull.receive(at(beat * 1000), &message), Received::Control);
         }
         pull.receive(at(5000), &status(0, 408, "Request Timeout", pending));
         assert_eq!(asked(&mut pull), [(1, 10)]);
@@ -193,10 +190,7 @@ fn a_missing_consumer_is_told_and_pulled_again_later() {
     let mut pull = connected(10);
     out(&mut pull);
     pull.receive(at(1), &status(0, 503, "", None));
-    assert_eq!(
-        out(&mut pull),
-        (vec![], vec![PullEvent::ConsumerMissing])
-    );
+    assert_eq!(out(&mut pull), (vec![], vec![PullEvent::ConsumerMissing]));
     let retry = pull.deadline().unwrap();
     assert!(retry >= at(51) && retry <= at(101));
     pull.handle(retry, Input::Tick);
@@ -396,6 +390,8 @@ struct World {
     held: usize,
     refuses: bool,
     frozen: bool,
+    /// When the server looks at its waiting pulls next.
+    beat: Time,
     pulls: usize,
 }
 
@@ -418,7 +414,9 @@ impl World {
                     let refusal = status(number, 409, "Exceeded MaxWaiting", Some(batch));
                     self.pull.receive(self.now, &refusal);
                 } else if !self.frozen {
-                    self.server.waiting.insert(number, (batch, self.now + EXPIRES));
+                    self.server
+                        .waiting
+                        .insert(number, (batch, self.now + EXPIRES));
                 }
             }
             if quiet {
@@ -432,11 +430,14 @@ impl World {
         let end = self.now + Duration::from_millis(millis);
         while self.now < end {
             let deadline = self.pull.deadline().unwrap_or(Time::NEVER).max(self.now);
-            let step = (self.now + Duration::from_millis(250)).min(end);
-            self.now = step.min(deadline);
+            self.now = self.beat.min(end).min(deadline);
             self.pull.handle(self.now, Input::Tick);
             self.settle();
-            if self.now < step || self.frozen {
+            if self.now < self.beat {
+                continue;
+            }
+            self.beat = self.now + Duration::from_millis(250);
+            if self.frozen {
                 continue;
             }
             for number in self.server.waiting.keys().copied().collect::<Vec<_>>() {
@@ -446,7 +447,8 @@ impl World {
                     let over = status(number, 408, "Request Timeout", Some(left));
                     self.pull.receive(self.now, &over);
                 } else {
-                    self.pull.receive(self.now, &status(number, 100, "Idle Heartbeat", None));
+                    self.pull
+                        .receive(self.now, &status(number, 100, "Idle Heartbeat", None));
                 }
             }
             self.settle();
@@ -455,7 +457,7 @@ impl World {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
+    #![proptest_config(ProptestConfig::with_cases(200))]
     #[test]
     fn demand_is_exact_bounded_and_never_ends(
         ops in prop::collection::vec(op(), 1..60),
@@ -473,6 +475,7 @@ proptest! {
             held: 0,
             refuses: false,
             frozen: false,
+            beat: Time::ZERO,
             pulls: 0,
         };
         w.pull.handle(w.now, Input::Connected);

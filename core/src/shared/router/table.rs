@@ -167,10 +167,7 @@ impl<H> Node<H> {
     }
 
     fn is_empty(&self) -> bool {
-        self.here.is_empty()
-            && self.rest.is_empty()
-            && self.any.is_none()
-            && self.tokens.is_empty()
+        self.here.is_empty() && self.rest.is_empty() && self.any.is_none() && self.tokens.is_empty()
     }
 
     /// `left` is what of the subject is below this node; `None` when it ends here.

@@ -115,8 +115,7 @@ fn handlers_that_come_and_go_never_run_after_their_removal() {
                 for _ in 0..500 {
                     let live = AtomicUsize::new(1);
                     let mut removal = router.remove(router.add(pattern, live).unwrap());
-                    let tries = (0..10_000_000)
-                        .find(|_| removal.poll_removed(&mut cx).is_ready());
+                    let tries = (0..10_000_000).find(|_| removal.poll_removed(&mut cx).is_ready());
                     assert!(tries.is_some());
                     removal.handler().store(0, Relaxed);
                 }

@@ -63,7 +63,11 @@ impl Link for Double {
         Box::pin(async {})
     }
 
-    fn subscribe(&self, pattern: Subject) -> BoxFuture<'_, Result<Box<dyn Inbox>, LinkError>> {
+    fn subscribe(
+        &self,
+        pattern: Subject,
+        _: Option<Subject>,
+    ) -> BoxFuture<'_, Result<Box<dyn Inbox>, LinkError>> {
         let mailbox = Arc::new(Mutex::new(Mailbox::default()));
         self.0
             .lock()

@@ -14,6 +14,7 @@ use super::{Faults, Rng, Sight, Until, Wire};
 /// What the network knows of an inbox.
 pub(super) struct Subscription {
     pub(super) pattern: Subject,
+    pub(super) group: Option<Subject>,
     /// Of the link behind; none while the connection is down.
     pub(super) inner: Option<Box<dyn Inbox>>,
     /// On the way in, with the time of arrival, which only grows.
@@ -89,10 +90,12 @@ impl FaultyInbox {
         wire: &Arc<Wire>,
         seen: (bool, u64),
         pattern: Subject,
+        group: Option<Subject>,
         inner: Option<Box<dyn Inbox>>,
     ) -> Option<Self> {
         let subscription = Subscription {
             pattern,
+            group,
             inner,
             held: VecDeque::new(),
             reader: None,

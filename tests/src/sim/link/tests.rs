@@ -55,7 +55,7 @@ impl Net {
     }
 
     async fn inbox(&self) -> Box<dyn Inbox> {
-        self.link.subscribe(Subject::from("a")).await.unwrap()
+        self.link.subscribe(Subject::from("a"), None).await.unwrap()
     }
 
     fn sights(&self, kind: &str) -> usize {

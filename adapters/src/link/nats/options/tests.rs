@@ -1,3 +1,5 @@
+use nkeys::KeyPair;
+
 use super::*;
 
 const SEED: &str = "SUACH75SWCM5D2JMJM6EKLR2WDARVGZT4QC6LX3AGHSWOMVAKERABBBRWM";

@@ -1,0 +1,81 @@
+//! Closing a bus: open, draining, closed.
+
+use std::sync::Arc;
+
+use futures_channel::oneshot;
+
+use super::Inner;
+use crate::error::PublishError;
+use crate::subscribe::Control;
+
+/// What closing found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CloseReport {
+    /// Subscriptions that settled or gave back all they held.
+    pub stopped: usize,
+    /// Subscriptions whose handlers still ran at the end: their events come again.
+    pub abandoned: usize,
+    /// Publishes that were not answered in time: their outcome is unknown.
+    pub unknown: usize,
+}
+
+pub(super) async fn close(bus: &Arc<Inner>) -> CloseReport {
+    abandon(bus);
+    *bus.life.closed().await
+}
+
+/// Begins to close, if nobody has, in a task of its own: a caller that goes away
+/// does not stop it.
+pub(super) fn abandon(bus: &Arc<Inner>) {
+    if bus.life.close() {
+        let bus = Arc::clone(bus);
+        bus.runtime.clone().spawn(Box::pin(async move {
+            let report = run(&bus).await;
+            bus.life.finish(report);
+        }));
+    }
+}
+
+async fn run(bus: &Arc<Inner>) -> CloseReport {
+    let deadline = bus.runtime.now() + bus.settings.close_timeout;
+    let mut report = CloseReport::default();
+    // Calls that were let in before (a subscription being made) end first.
+    bus.until(deadline, bus.life.drained()).await;
+
+    let mut stopping = Vec::new();
+    for mut control in bus.subscriptions.controls() {
+        let (done, stopped) = oneshot::channel();
+        match control.try_send(Control::Stop(Some(done))) {
+            Ok(()) => stopping.push(stopped),
+            Err(_) => report.abandoned += 1,
+        }
+    }
+    for stopped in stopping {
+        match bus.until(deadline, stopped).await {
+            Some(_) => report.stopped += 1,
+            None => report.abandoned += 1,
+        }
+    }
+
+    bus.publishing.close();
+    bus.window.close();
+    bus.until(deadline, bus.publishing.drained()).await;
+    bus.until(deadline, bus.window.idle()).await;
+    let now = bus.runtime.now();
+    for (token, _) in bus.window.in_flight() {
+        if let Some((flight, place)) = bus.window.settle(token) {
+            drop(place);
+            report.unknown += 1;
+            let waited = now.since(flight.began);
+            flight.tell(bus, Err(PublishError::Unknown { waited }));
+        }
+    }
+
+    bus.calls.close();
+    // Ends the hub too: the link has no more news.
+    bus.link.close().await;
+    bus.session.close();
+    bus.news.close();
+    report
+}

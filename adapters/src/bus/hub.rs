@@ -1,0 +1,308 @@
+//! The hub: the one task of a bus. It reads the link's news and the answers to
+//! publishes and requests, and settles what waits too long.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures_core::future::BoxFuture;
+use jetbus_core::jetstream::publish::{self, Ack, Failure, Publisher, Verdict};
+use jetbus_core::shared::credit::Token;
+use jetbus_core::{Message, Time};
+
+use super::Inner;
+use crate::error::PublishError;
+use crate::link::{Inbox, LinkEvent, Refused};
+use crate::news::News;
+use crate::publish::{Flight, Outcome};
+use crate::streams;
+
+/// How many answers are taken in before the task lets others run.
+const BUDGET: usize = 512;
+
+/// How often the windows are searched for what waits too long.
+const SCAN: Duration = Duration::from_millis(100);
+
+/// How long an attempt to publish waits for its answer before it is repeated.
+pub(crate) const ATTEMPT: Duration = Duration::from_secs(5);
+
+/// Starts the hub of a bus.
+pub(super) fn start(
+    bus: &Arc<Inner>,
+    acks: Box<dyn Inbox>,
+    replies: Box<dyn Inbox>,
+    publisher: Publisher,
+) {
+    let hub = Hub {
+        bus: Arc::clone(bus),
+        acks,
+        replies,
+        publisher,
+        generation: 0,
+        next_scan: Time::ZERO,
+        sleep: None,
+        link_ready: None,
+    };
+    bus.runtime.spawn(Box::pin(hub.run()));
+}
+
+struct Hub {
+    bus: Arc<Inner>,
+    acks: Box<dyn Inbox>,
+    replies: Box<dyn Inbox>,
+    publisher: Publisher,
+    /// The session that is up; 0 for none.
+    generation: u64,
+    next_scan: Time,
+    sleep: Option<(Time, BoxFuture<'static, ()>)>,
+    link_ready: Option<BoxFuture<'static, ()>>,
+}
+
+impl Hub {
+    pub(super) async fn run(mut self) {
+        poll_fn(|cx| self.poll(cx)).await;
+        self.bus.session.close();
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let now = self.bus.runtime.now();
+        // Answers first: what was answered before a disconnect is not unknown.
+        let mut again = self.answers(now, cx);
+        match self.bus.link.poll_event(cx) {
+            Poll::Ready(Some(event)) => {
+                // What is in the inbox by now was answered before the loss.
+                while self.answers(now, cx) {}
+                self.link_event(now, event);
+                again = true;
+            }
+            Poll::Ready(None) => return Poll::Ready(()),
+            Poll::Pending => {}
+        }
+        self.scan(now);
+        self.retries(now, cx);
+        if again || self.slept(cx) {
+            // Others run first; then on from here.
+            cx.waker().wake_by_ref();
+        }
+        Poll::Pending
+    }
+
+    fn answers(&mut self, now: Time, cx: &mut Context<'_>) -> bool {
+        for _ in 0..BUDGET {
+            let mut any = false;
+            if let Poll::Ready(Some(message)) = self.acks.poll_next(cx) {
+                self.acknowledged(now, &message);
+                any = true;
+            }
+            if let Poll::Ready(Some(message)) = self.replies.poll_next(cx) {
+                if let Some(token) = self.bus.replies.token(message.subject.as_str())
+                    && let Some((call, _place)) = self.bus.calls.settle(Token::from_bits(token))
+                {
+                    // Nobody waits any more: nothing to tell.
+                    let _ = call.send(message);
+                }
+                any = true;
+            }
+            if !any {
+                return false;
+            }
+        }
+        true
+    }
+
+    fn acknowledged(&mut self, now: Time, message: &Message) {
+        let bus = Arc::clone(&self.bus);
+        let Some(token) = bus.acks.token(message.subject.as_str()) else {
+            return;
+        };
+        let Some((mut flight, permit)) = bus.window.settle(Token::from_bits(token)) else {
+            return;
+        };
+        let failure = match publish::parse_ack(message) {
+            Ack::Stored {
+                stream,
+                seq,
+                duplicate,
+            } => {
+                drop(permit);
+                let stream = flight.stream.name_of(&stream);
+                let outcome = if duplicate {
+                    Outcome::Duplicate {
+                        stream,
+                        sequence: seq,
+                    }
+                } else {
+                    Outcome::Stored {
+                        stream,
+                        sequence: seq,
+                    }
+                };
+                return flight.tell(&bus, Ok(outcome));
+            }
+            Ack::Refused { error, transient } => {
+                if !transient {
+                    drop(permit);
+                    if error.err_code == jetbus_core::jetstream::api::codes::STREAM_NOT_FOUND {
+                        streams::suspect(&bus, &flight.stream);
+                    }
+                    return flight.tell(&bus, Err(PublishError::Refused(error)));
+                }
+                flight.refusal = Some(error);
+                Failure::Refused
+            }
+            Ack::NoResponders => {
+                // An election, or the stream is gone: asked, not believed.
+                streams::suspect(&bus, &flight.stream);
+                flight.refusal = Some(streams::no_responders());
+                Failure::Refused
+            }
+            // Something else answers on our inbox: the outcome is not known yet.
+            _ => Failure::Unanswered,
+        };
+        self.put_aside(now, flight, permit, failure);
+    }
+
+    /// Keeps a failed attempt in its place until the machine says what becomes of
+    /// it.
+    fn put_aside(
+        &mut self,
+        now: Time,
+        flight: Flight,
+        permit: jetbus_core::shared::credit::Permit<'_, Flight>,
+        failure: Failure,
+    ) {
+        let mut retry = flight.retry;
+        let token = permit.fill(flight, Time::NEVER.as_nanos());
+        retry.token = token.to_bits();
+        self.publisher
+            .handle(now, publish::Input::Failed(retry, failure));
+    }
+
+    fn link_event(&mut self, now: Time, event: LinkEvent) {
+        let news = &self.bus.news;
+        match event {
+            LinkEvent::Connected(server) => {
+                // A connect without a disconnect before it: one was in between.
+                self.lost(now);
+                if let Ok(generation) = self.bus.session.connected(server.clone()) {
+                    self.generation = generation;
+                    self.publisher.handle(now, publish::Input::Connected);
+                    self.bus.subscriptions.link_changed();
+                    self.bus.news.tell(&News::Connected { generation, server });
+                }
+            }
+            LinkEvent::Disconnected => {
+                self.lost(now);
+                self.bus.news.tell(&News::Disconnected);
+            }
+            LinkEvent::LameDuck => news.tell(&News::LameDuck),
+            LinkEvent::SlowConsumer => news.tell(&News::SlowConsumer),
+            LinkEvent::Error(reason) => news.tell(&News::LinkError { reason }),
+        }
+    }
+
+    /// The session is over: nothing in flight is answered any more.
+    fn lost(&mut self, now: Time) {
+        if self.generation == 0 {
+            return;
+        }
+        self.bus.session.disconnected(self.generation);
+        self.generation = 0;
+        self.bus.subscriptions.link_changed();
+        self.publisher.handle(now, publish::Input::Disconnected);
+        let bus = Arc::clone(&self.bus);
+        for (token, mark) in bus.window.in_flight() {
+            if mark != Time::NEVER.as_nanos()
+                && let Some((flight, permit)) = bus.window.settle(token)
+            {
+                self.put_aside(now, flight, permit, Failure::Lost);
+            }
+        }
+        for (token, _) in bus.calls.in_flight() {
+            // Dropping the call tells its caller, who asks again.
+            drop(bus.calls.settle(token));
+        }
+    }
+
+    /// Settles what waits too long.
+    fn scan(&mut self, now: Time) {
+        if now < self.next_scan {
+            return;
+        }
+        self.next_scan = now + SCAN;
+        let bus = Arc::clone(&self.bus);
+        for (token, mark) in bus.window.in_flight() {
+            if mark <= now.as_nanos()
+                && let Some((flight, permit)) = bus.window.settle(token)
+            {
+                self.put_aside(now, flight, permit, Failure::Unanswered);
+            }
+        }
+        for (token, mark) in bus.calls.in_flight() {
+            if mark <= now.as_nanos() {
+                drop(bus.calls.settle(token));
+            }
+        }
+    }
+
+    /// What the machine says of failed attempts.
+    fn retries(&mut self, now: Time, cx: &mut Context<'_>) {
+        if let Some(ready) = &mut self.link_ready {
+            if ready.as_mut().poll(cx).is_pending() {
+                return;
+            }
+            self.link_ready = None;
+        }
+        let bus = Arc::clone(&self.bus);
+        self.publisher.handle(now, publish::Input::Tick);
+        while let Some(output) = self.publisher.poll() {
+            match output {
+                publish::Output::Resend(retry) => {
+                    let Some((mut flight, permit)) =
+                        bus.window.settle(Token::from_bits(retry.token))
+                    else {
+                        continue;
+                    };
+                    flight.retry = retry;
+                    if let Err((flight, permit, refused)) = bus.hand_over(permit, flight, now) {
+                        if refused == Refused::Busy && self.link_ready.is_none() {
+                            let link = Arc::clone(&bus.link);
+                            self.link_ready = Some(Box::pin(async move { link.ready().await }));
+                        }
+                        self.put_aside(now, flight, permit, Failure::Refused);
+                    }
+                }
+                publish::Output::Settle { token, verdict } => {
+                    let Some((mut flight, permit)) = bus.window.settle(Token::from_bits(token))
+                    else {
+                        continue;
+                    };
+                    drop(permit);
+                    let error = match verdict {
+                        Verdict::Unknown => PublishError::Unknown {
+                            waited: now.since(flight.began),
+                        },
+                        Verdict::Rejected => flight.refused(now),
+                    };
+                    flight.tell(&bus, Err(error));
+                }
+            }
+        }
+    }
+
+    /// Whether the next deadline has come; else wakes the task then.
+    fn slept(&mut self, cx: &mut Context<'_>) -> bool {
+        let deadline = self
+            .publisher
+            .deadline()
+            .unwrap_or(Time::NEVER)
+            .min(self.next_scan);
+        if self.sleep.as_ref().is_none_or(|(at, _)| *at != deadline) {
+            self.sleep = Some((deadline, self.bus.runtime.sleep_until(deadline)));
+        }
+        self.sleep
+            .as_mut()
+            .is_some_and(|(_, sleep)| sleep.as_mut().poll(cx).is_ready())
+    }
+}

@@ -1,0 +1,95 @@
+//! Requests to the server: one message there, one back.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_channel::oneshot;
+use jetbus_core::jetstream::publish::ReplyBuf;
+use jetbus_core::shared::credit::Token;
+use jetbus_core::{Headers, Message, Publish, Subject};
+
+use super::Inner;
+use crate::link::Refused;
+
+/// Who waits for an answer.
+pub(crate) type Call = oneshot::Sender<Message>;
+
+/// Why a request has no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NoAnswer {
+    /// None came in time.
+    Timeout { waited: Duration },
+    /// The bus or its link is closed.
+    Closed,
+}
+
+impl Inner {
+    /// Sends a request and waits for its answer, whatever that says. A request
+    /// whose connection is lost is sent again: requests of this crate may be
+    /// repeated.
+    pub(crate) async fn request(
+        &self,
+        subject: &Subject,
+        payload: &Bytes,
+    ) -> Result<Message, NoAnswer> {
+        let began = self.runtime.now();
+        let deadline = began + self.settings.request_timeout;
+        let timeout = || NoAnswer::Timeout {
+            waited: self.runtime.now().since(began),
+        };
+        let taken = self.until(deadline, self.calls.take()).await;
+        let mut permit = taken.ok_or_else(timeout)?.map_err(|_| NoAnswer::Closed)?;
+        loop {
+            let (call, answer) = oneshot::channel();
+            let token = permit.fill(call, deadline.as_nanos());
+            let mut buf = ReplyBuf::new();
+            let sent = self.link.try_publish(Publish {
+                subject,
+                reply: Some(self.replies.reply(token.to_bits(), &mut buf)),
+                headers: &Headers::new(),
+                payload,
+            });
+            let mut forget = Forget {
+                bus: self,
+                token: Some(token),
+            };
+            match sent {
+                Ok(()) => match self.until(deadline, answer).await {
+                    Some(Ok(message)) => {
+                        forget.token = None;
+                        return Ok(message);
+                    }
+                    // The connection was lost, or time ran out, just now.
+                    Some(Err(_)) => {}
+                    None => return Err(timeout()),
+                },
+                Err(Refused::Busy) => {
+                    self.until(deadline, self.link.ready())
+                        .await
+                        .ok_or_else(timeout)?;
+                }
+                Err(Refused::Disconnected) => {}
+                Err(_) => return Err(NoAnswer::Closed),
+            }
+            drop(forget);
+            let up = self.until(deadline, self.session.up()).await;
+            up.ok_or_else(timeout)?.map_err(|_| NoAnswer::Closed)?;
+            let taken = self.until(deadline, self.calls.take()).await;
+            permit = taken.ok_or_else(timeout)?.map_err(|_| NoAnswer::Closed)?;
+        }
+    }
+}
+
+/// Gives a request's place back when nobody waits for the answer any more.
+struct Forget<'a> {
+    bus: &'a Inner,
+    token: Option<Token>,
+}
+
+impl Drop for Forget<'_> {
+    fn drop(&mut self) {
+        if let Some(token) = self.token {
+            drop(self.bus.calls.settle(token));
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! Configuration of topics and streams.
+
+use std::time::Duration;
+
+pub use jetbus_core::jetstream::api::{Compression, Discard, Retention, Storage};
+use jetbus_core::provision::WantedStream;
+pub use jetbus_core::provision::{OnMismatch, Strategy};
+
+/// Whether events of a topic are stored.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Persistence {
+    /// As the bus was told when it opened; [`Persistence::Persistent`] unless told
+    /// otherwise.
+    #[default]
+    Auto,
+    /// In a stream, acknowledged.
+    Persistent,
+    /// Not at all: core NATS, to whoever listens at the moment.
+    Ephemeral,
+}
+
+/// A stream that this service wants: a name, the subjects it stores, and how.
+///
+/// ```
+/// use jetbus::{Storage, Stream};
+/// use std::time::Duration;
+///
+/// let orders = Stream::new("ORDERS", ["orders.>"])
+///     .storage(Storage::Memory)
+///     .max_age(Duration::from_secs(24 * 3600));
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use = "a stream is declared with `Builder::stream`"]
+pub struct Stream(pub(crate) WantedStream);
+
+impl Stream {
+    /// A stream called `name` that stores what is published to `subjects`
+    /// (patterns allowed).
+    pub fn new<S: Into<String>>(
+        name: impl Into<String>,
+        subjects: impl IntoIterator<Item = S>,
+    ) -> Self {
+        let subjects = subjects.into_iter().map(Into::into).collect();
+        Self(WantedStream::new(name, subjects))
+    }
+}
+
+/// How a topic is kept. Limits here belong to the topic's own stream; a topic
+/// covered by a declared stream has that stream's, and setting others is refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use = "a configuration is applied with `Bus::configure`"]
+pub struct TopicConfig {
+    pub(crate) persistence: Persistence,
+    /// Name and subjects are filled in when the topic is known.
+    pub(crate) stream: WantedStream,
+}
+
+impl Default for TopicConfig {
+    fn default() -> Self {
+        Self {
+            persistence: Persistence::Auto,
+            stream: WantedStream::new("", Vec::new()),
+        }
+    }
+}
+
+impl TopicConfig {
+    /// Everything as its default.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Whether events are stored. Default: [`Persistence::Auto`].
+    pub const fn persistence(mut self, persistence: Persistence) -> Self {
+        self.persistence = persistence;
+        self
+    }
+}
+
+macro_rules! stream_options {
+    ($owner:ty, $stream:tt) => {
+        impl $owner {
+            /// Where it is kept. Default: [`Storage::File`].
+            pub const fn storage(mut self, storage: Storage) -> Self {
+                self.$stream.storage = storage;
+                self
+            }
+
+            /// When messages go. Default: [`Retention::Limits`].
+            pub const fn retention(mut self, retention: Retention) -> Self {
+                self.$stream.retention = retention;
+                self
+            }
+
+            /// How long messages stay at most, 100 ms or longer. Default: for ever.
+            pub const fn max_age(mut self, age: Duration) -> Self {
+                self.$stream.max_age = Some(age);
+                self
+            }
+
+            /// Most bytes, at least 1. Default: any number.
+            pub const fn max_bytes(mut self, bytes: u64) -> Self {
+                self.$stream.max_bytes = Some(bytes);
+                self
+            }
+
+            /// Most messages, at least 1. Default: any number.
+            pub const fn max_messages(mut self, messages: u64) -> Self {
+                self.$stream.max_msgs = Some(messages);
+                self
+            }
+
+            /// Most messages of one subject, at least 1. Default: any number.
+            pub const fn max_messages_per_subject(mut self, messages: u64) -> Self {
+                self.$stream.max_msgs_per_subject = Some(messages);
+                self
+            }
+
+            /// What happens when it is full. Default: [`Discard::New`], so that
+            /// nothing unhandled vanishes silently: publishing fails instead.
+            pub const fn discard(mut self, discard: Discard) -> Self {
+                self.$stream.discard = discard;
+                self
+            }
+
+            /// How long message ids are remembered, 100 ms or longer. Default: two
+            /// minutes, or the maximum age if that is shorter.
+            pub const fn dedupe_window(mut self, window: Duration) -> Self {
+                self.$stream.dedupe_window = Some(window);
+                self
+            }
+
+            /// Copies, 1 to 5. Default: 1.
+            pub const fn replicas(mut self, replicas: u32) -> Self {
+                self.$stream.replicas = replicas;
+                self
+            }
+
+            /// How files are compressed. Default: not at all.
+            pub const fn compression(mut self, compression: Compression) -> Self {
+                self.$stream.compression = compression;
+                self
+            }
+
+            /// What it is for.
+            pub fn description(mut self, text: impl Into<String>) -> Self {
+                self.$stream.description = Some(text.into());
+                self
+            }
+        }
+    };
+}
+
+stream_options!(Stream, 0);
+stream_options!(TopicConfig, stream);

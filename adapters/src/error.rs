@@ -1,0 +1,410 @@
+//! Errors, one small enum per operation.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jetbus_core::envelope::EncodeError;
+use jetbus_core::headers::HeaderError;
+use jetbus_core::jetstream::api::{ApiError, codes};
+use jetbus_core::provision::ProvisionError;
+use jetbus_core::subject::NameError;
+
+use crate::link::LinkError;
+use crate::runtime::NoRuntime;
+
+/// What to do about an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Class {
+    /// Nothing happened; the same call may succeed later.
+    Retryable,
+    /// Nothing happened, and the same call fails again until something is changed.
+    Terminal,
+    /// It may or may not have happened. Publishing again with the same id is safe
+    /// within the stream's dedupe window.
+    Unknown,
+}
+
+/// Why a publish was not confirmed.
+///
+/// Everything but [`Unknown`](Self::Unknown) means that nothing was stored.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum PublishError {
+    /// The event breaks a rule; nothing was sent.
+    Invalid(Invalid),
+    /// The bus is closing or closed; nothing was sent.
+    Closed,
+    /// There is no connection, and the bus was told not to wait for one; nothing
+    /// was sent.
+    Disconnected,
+    /// It could not be handed over in time: the window stayed full, the connection
+    /// down or the stream unavailable. Nothing was sent.
+    NotSent {
+        /// How long was waited.
+        waited: Duration,
+    },
+    /// The topic's stream could not be made ready; nothing was sent.
+    Stream(Arc<StreamError>),
+    /// The server refused it, at every attempt; nothing was stored.
+    Refused(ApiError),
+    /// It was handed over and not answered: the server may or may not have stored
+    /// it.
+    Unknown {
+        /// Since it was first handed over.
+        waited: Duration,
+    },
+}
+
+/// The rule that an event or message breaks.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Invalid {
+    /// The topic.
+    Topic(NameError),
+    /// A field of the envelope.
+    Envelope(EncodeError),
+    /// A header.
+    Header(HeaderError),
+    /// Headers and payload are larger than the server takes.
+    TooLarge {
+        /// Bytes of headers and payload.
+        len: usize,
+        /// The server's limit, in bytes.
+        max: usize,
+    },
+}
+
+impl PublishError {
+    /// What to do about it.
+    #[must_use]
+    pub fn class(&self) -> Class {
+        match self {
+            Self::Invalid(_) | Self::Closed => Class::Terminal,
+            Self::Disconnected | Self::NotSent { .. } => Class::Retryable,
+            Self::Stream(error) => error.class(),
+            Self::Refused(error) => {
+                if jetbus_core::jetstream::publish::transient(error.err_code) {
+                    Class::Retryable
+                } else {
+                    Class::Terminal
+                }
+            }
+            Self::Unknown { .. } => Class::Unknown,
+        }
+    }
+}
+
+impl fmt::Display for PublishError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Invalid(invalid) => write!(f, "not sent: {invalid}"),
+            Self::Closed => f.write_str("not sent: the bus is closed"),
+            Self::Disconnected => f.write_str("not sent: there is no connection"),
+            Self::NotSent { waited } => {
+                write!(f, "not sent: it could not be handed over within {waited:?}")
+            }
+            Self::Stream(error) => write!(f, "not sent: {error}"),
+            Self::Refused(error) => write!(f, "refused by the server: {error}"),
+            Self::Unknown { waited } => write!(
+                f,
+                "not answered within {waited:?}: it may or may not be stored"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for PublishError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Invalid(invalid) => Some(invalid),
+            Self::Stream(error) => Some(&**error),
+            Self::Refused(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Invalid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Topic(error) => error.fmt(f),
+            Self::Envelope(error) => error.fmt(f),
+            Self::Header(error) => error.fmt(f),
+            Self::TooLarge { len, max } => write!(
+                f,
+                "headers and payload have {len} bytes, the server takes at most {max}"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for Invalid {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Topic(error) => Some(error),
+            Self::Envelope(error) => Some(error),
+            Self::Header(error) => Some(error),
+            Self::TooLarge { .. } => None,
+        }
+    }
+}
+
+/// Why a stream or consumer could not be made ready. Nothing was changed, or what
+/// was changed is as wanted.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum StreamError {
+    /// It is not as wanted, cannot be made so, or the server refuses.
+    Provision(ProvisionError),
+    /// The server did not answer in time.
+    NoAnswer {
+        /// What was asked.
+        subject: String,
+        /// How long was waited.
+        waited: Duration,
+    },
+    /// Too many different streams are in use.
+    TooMany {
+        /// The limit.
+        limit: usize,
+    },
+    /// The bus is closing or closed.
+    Closed,
+}
+
+impl StreamError {
+    /// What to do about it.
+    #[must_use]
+    pub fn class(&self) -> Class {
+        if self.is_transient() {
+            Class::Retryable
+        } else {
+            Class::Terminal
+        }
+    }
+
+    /// Whether the stream that was asked about is not there.
+    pub(crate) fn is_stream_gone(&self) -> bool {
+        matches!(self, Self::Provision(ProvisionError::Admin(error))
+            if error.err_code() == Some(codes::STREAM_NOT_FOUND))
+    }
+
+    pub(crate) fn is_transient(&self) -> bool {
+        match self {
+            Self::NoAnswer { .. } => true,
+            Self::Provision(error) => error.is_transient(),
+            _ => false,
+        }
+    }
+}
+
+impl fmt::Display for StreamError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Provision(error) => error.fmt(f),
+            Self::NoAnswer { subject, waited } => {
+                write!(f, "the server did not answer {subject} within {waited:?}")
+            }
+            Self::TooMany { limit } => write!(f, "more than {limit} streams are in use"),
+            Self::Closed => f.write_str("the bus is closed"),
+        }
+    }
+}
+
+impl std::error::Error for StreamError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Provision(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+/// Why a bus could not be opened. Nothing runs, nothing was changed.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// No runtime was given and none was found.
+    Runtime(NoRuntime),
+    /// The link could not connect, or was refused.
+    Link(LinkError),
+    /// An option cannot be used.
+    Option(OptionError),
+    /// A declared stream has a name or subject that cannot be used.
+    Name(NameError),
+}
+
+/// An option outside of its bounds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OptionError {
+    pub(crate) option: &'static str,
+    pub(crate) value: String,
+    pub(crate) rule: &'static str,
+}
+
+impl fmt::Display for OptionError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            option,
+            value,
+            rule,
+        } = self;
+        write!(f, "option `{option}` cannot be {value}: {rule}")
+    }
+}
+
+impl std::error::Error for OptionError {}
+
+impl fmt::Display for OpenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Runtime(error) => error.fmt(f),
+            Self::Link(error) => error.fmt(f),
+            Self::Option(error) => error.fmt(f),
+            Self::Name(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for OpenError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Runtime(error) => Some(error),
+            Self::Link(error) => Some(error),
+            Self::Option(error) => Some(error),
+            Self::Name(error) => Some(error),
+        }
+    }
+}
+
+/// Why a topic could not be resolved or configured. Nothing was changed.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum TopicError {
+    /// The topic's name, or a value of its configuration, cannot be used.
+    Name(NameError),
+    /// A declared stream keeps this topic; the options belong there.
+    DeclaredStream {
+        /// The topic.
+        topic: String,
+        /// The declared stream that covers it.
+        stream: String,
+    },
+    /// Somebody else configured the topic at the same time; nothing of this
+    /// configuration was applied.
+    Lost {
+        /// The topic.
+        topic: String,
+    },
+    /// Too many topics are known.
+    TooMany {
+        /// The limit.
+        limit: usize,
+    },
+    /// The topic's stream could not be made ready.
+    Stream(Arc<StreamError>),
+    /// The bus is closing or closed.
+    Closed,
+}
+
+impl TopicError {
+    /// The same, as what publishing says.
+    pub(crate) fn into_publish(self) -> PublishError {
+        match self {
+            Self::Name(error) => PublishError::Invalid(Invalid::Topic(error)),
+            Self::Stream(error) => PublishError::Stream(error),
+            Self::TooMany { limit } => {
+                PublishError::Stream(Arc::new(StreamError::TooMany { limit }))
+            }
+            // The others are of configuring.
+            _ => PublishError::Closed,
+        }
+    }
+}
+
+impl fmt::Display for TopicError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Name(error) => error.fmt(f),
+            Self::DeclaredStream { topic, stream } => write!(
+                f,
+                "topic {topic:?} is kept by the declared stream {stream:?}: its options are set there"
+            ),
+            Self::Lost { topic } => {
+                write!(
+                    f,
+                    "topic {topic:?} was configured by somebody else at the same time"
+                )
+            }
+            Self::TooMany { limit } => write!(f, "more than {limit} topics are known"),
+            Self::Stream(error) => error.fmt(f),
+            Self::Closed => f.write_str("the bus is closed"),
+        }
+    }
+}
+
+impl std::error::Error for TopicError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Name(error) => Some(error),
+            Self::Stream(error) => Some(&**error),
+            _ => None,
+        }
+    }
+}
+
+/// Why a subscription could not be made. Nothing is received.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum SubscribeError {
+    /// The topic, pattern or group has a name that cannot be used.
+    Name(NameError),
+    /// An option cannot be used.
+    Option(OptionError),
+    /// This bus already handles the topic for the group.
+    Twice {
+        /// The topic or pattern.
+        topic: String,
+        /// The group.
+        group: String,
+    },
+    /// The topic cannot be resolved.
+    Topic(TopicError),
+    /// The stream or consumer could not be made ready.
+    Stream(Arc<StreamError>),
+    /// The link refused.
+    Link(LinkError),
+    /// The bus is closing or closed.
+    Closed,
+}
+
+impl fmt::Display for SubscribeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Name(error) => error.fmt(f),
+            Self::Option(error) => error.fmt(f),
+            Self::Twice { topic, group } => {
+                write!(f, "this bus already handles {topic:?} for group {group:?}")
+            }
+            Self::Topic(error) => error.fmt(f),
+            Self::Stream(error) => error.fmt(f),
+            Self::Link(error) => error.fmt(f),
+            Self::Closed => f.write_str("the bus is closed"),
+        }
+    }
+}
+
+impl std::error::Error for SubscribeError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Name(error) => Some(error),
+            Self::Option(error) => Some(error),
+            Self::Topic(error) => Some(error),
+            Self::Stream(error) => Some(&**error),
+            Self::Link(error) => Some(error),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! News: everything that changes or fails without a caller to tell.
+
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+
+use futures_channel::mpsc;
+use futures_core::Stream;
+
+use crate::link::ServerInfo;
+
+/// How many unread news a listener may have before it misses some.
+const BACKLOG: usize = 1_024;
+
+/// Something happened that no call returns.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum News {
+    /// The link is connected, for the `generation`th time.
+    Connected {
+        /// Counts connections, from 1.
+        generation: u64,
+        /// What the server said of itself.
+        server: ServerInfo,
+    },
+    /// The connection is lost; publishing waits, handling goes on with what is held.
+    Disconnected,
+    /// The server will shut down soon; the link moves on by itself.
+    LameDuck,
+    /// A subscription of core NATS was too slow: messages of an ephemeral topic
+    /// were dropped.
+    SlowConsumer,
+    /// The server or the client complains: a permission violation, ...
+    LinkError {
+        /// In words.
+        reason: Arc<str>,
+    },
+    /// A stream was created, changed or adopted, or differs from what is wanted.
+    Stream {
+        /// Its name.
+        stream: Arc<str>,
+        /// What was done or found.
+        what: Arc<str>,
+    },
+    /// A consumer was created, changed, lost or made again.
+    Consumer {
+        /// The stream it reads.
+        stream: Arc<str>,
+        /// Its name.
+        consumer: Arc<str>,
+        /// What was done or found.
+        what: Arc<str>,
+    },
+    /// A subscription saw no sign of life of its consumer, or was told to pull
+    /// again; it does so by itself.
+    Pull {
+        /// Its topic or pattern.
+        topic: Arc<str>,
+        /// What was found.
+        what: Arc<str>,
+    },
+    /// A handler failed; its key waits, the event runs again after `after`.
+    HandlerFailed {
+        /// The topic of the event.
+        topic: Arc<str>,
+        /// The event's sequence in its stream.
+        sequence: u64,
+        /// How often it was tried in this process.
+        attempt: u32,
+        /// The error, or the panic's message; cut to a bounded length.
+        error: Arc<str>,
+    },
+    /// A settle handle was dropped unsettled; its message was given back.
+    Unsettled {
+        /// The topic of the event.
+        topic: Arc<str>,
+        /// The event's sequence in its stream.
+        sequence: u64,
+    },
+    /// An event that was given back did not come again in time: another process may
+    /// have it. Later events of its key go on.
+    Overtaken {
+        /// The topic or pattern of the subscription.
+        topic: Arc<str>,
+        /// The event's sequence in its stream.
+        sequence: u64,
+    },
+    /// A publish failed and nobody waits for its outcome any more.
+    PublishFailed {
+        /// The topic.
+        topic: Arc<str>,
+        /// Why.
+        error: Arc<crate::PublishError>,
+    },
+    /// This listener was too slow and missed news.
+    Missed {
+        /// How many.
+        count: u64,
+    },
+}
+
+/// A bounded stream of [`News`]; see [`Bus::news`](crate::Bus::news).
+#[derive(Debug)]
+pub struct NewsStream {
+    receiver: mpsc::Receiver<News>,
+    missed: Arc<AtomicU64>,
+}
+
+impl Stream for NewsStream {
+    type Item = News;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<News>> {
+        // Relaxed: a count of its own; the news themselves travel by channel.
+        let count = self.missed.swap(0, Ordering::Relaxed);
+        if count > 0 {
+            return Poll::Ready(Some(News::Missed { count }));
+        }
+        Pin::new(&mut self.receiver).poll_next(cx)
+    }
+}
+
+/// Tells all listeners. Rare by nature, so a lock is simple enough.
+#[derive(Debug, Default)]
+pub(crate) struct Newsroom {
+    listeners: Mutex<Vec<(mpsc::Sender<News>, Arc<AtomicU64>)>>,
+}
+
+impl Newsroom {
+    pub(crate) fn listen(&self) -> NewsStream {
+        let (sender, receiver) = mpsc::channel(BACKLOG);
+        let missed = Arc::new(AtomicU64::new(0));
+        self.listeners().push((sender, Arc::clone(&missed)));
+        NewsStream { receiver, missed }
+    }
+
+    pub(crate) fn tell(&self, news: &News) {
+        self.listeners()
+            .retain_mut(|(sender, missed)| match sender.try_send(news.clone()) {
+                Ok(()) => true,
+                Err(error) if error.is_full() => {
+                    missed.fetch_add(1, Ordering::Relaxed);
+                    true
+                }
+                Err(_) => false,
+            });
+    }
+
+    /// Ends all streams after what they hold.
+    pub(crate) fn close(&self) {
+        self.listeners().clear();
+    }
+
+    fn listeners(&self) -> std::sync::MutexGuard<'_, Vec<(mpsc::Sender<News>, Arc<AtomicU64>)>> {
+        self.listeners
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}

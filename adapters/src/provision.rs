@@ -1,0 +1,117 @@
+//! Streams and consumers made ready: drives the core's machines with requests.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jetbus_core::Message;
+use jetbus_core::provision::{
+    ConsumerReady, EnsureConsumer, EnsureStream, Mark, Output, Policy, ProvisionError,
+    ProvisionEvent, RequestFailed, Resolution, ResolveTopic, WantedConsumer,
+};
+
+use crate::bus::{Inner, NoAnswer};
+use crate::error::StreamError;
+use crate::news::News;
+use crate::streams::{Ready, Wanted};
+
+/// Makes a stream ready.
+pub(crate) async fn stream(bus: &Inner, wanted: &Wanted) -> Result<Ready, StreamError> {
+    let policy = Policy {
+        strategy: bus.settings.strategy,
+        on_mismatch: bus.settings.on_mismatch,
+        allow_destructive: bus.settings.allow_destructive,
+        mark: mark(bus),
+    };
+    let api = bus.api.clone();
+    let ensure = match wanted {
+        Wanted::Declared(stream) => EnsureStream::new(api, stream.clone(), policy),
+        Wanted::OfTopic(topic, options) => {
+            let machine = ResolveTopic::new(&api, topic, []);
+            let resolution = drive(bus, machine, ResolveTopic::poll, ResolveTopic::handle).await?;
+            let mut wanted = options.clone();
+            wanted.subjects = vec![topic.clone()];
+            match resolution {
+                Resolution::Existing(name) => {
+                    wanted.name = jetbus_core::names::own_stream(topic);
+                    EnsureStream::existing(api, &name, wanted, policy)
+                }
+                Resolution::Own(name) => {
+                    wanted.name = name;
+                    EnsureStream::new(api, wanted, policy)
+                }
+                // None was given to choose from.
+                Resolution::Declared(_) => return Err(StreamError::Closed),
+            }
+        }
+    };
+    let ready = drive(bus, ensure, EnsureStream::poll, EnsureStream::handle).await?;
+    let stream: Arc<str> = ready.name.into();
+    if let Some(event) = ready.event {
+        bus.news.tell(&News::Stream {
+            stream: Arc::clone(&stream),
+            what: event.to_string().into(),
+        });
+    }
+    Ok(Ready {
+        stream,
+        dedupe_window: Duration::from_nanos(ready.config.duplicate_window),
+    })
+}
+
+/// Makes a consumer ready.
+pub(crate) async fn consumer(
+    bus: &Inner,
+    wanted: WantedConsumer,
+) -> Result<ConsumerReady, StreamError> {
+    let machine = EnsureConsumer::new(bus.api.clone(), wanted, mark(bus));
+    drive(bus, machine, EnsureConsumer::poll, EnsureConsumer::handle).await
+}
+
+/// Tells what was done about a consumer.
+pub(crate) fn tell_consumer(
+    bus: &Inner,
+    stream: &Arc<str>,
+    consumer: &str,
+    event: &ProvisionEvent,
+) {
+    bus.news.tell(&News::Consumer {
+        stream: Arc::clone(stream),
+        consumer: consumer.into(),
+        what: event.to_string().into(),
+    });
+}
+
+fn mark(bus: &Inner) -> Mark {
+    Mark {
+        owner: bus.settings.owner.clone(),
+        version: bus.settings.owner_version,
+    }
+}
+
+/// Runs a machine to its end: its requests there, their answers back.
+async fn drive<M, T>(
+    bus: &Inner,
+    mut machine: M,
+    poll: fn(&mut M) -> Option<Output<T>>,
+    handle: fn(&mut M, Result<&Message, RequestFailed>),
+) -> Result<T, StreamError> {
+    loop {
+        match poll(&mut machine) {
+            Some(Output::Request(request)) => match bus
+                .request(&request.subject, &request.payload)
+                .await
+            {
+                Ok(answer) => handle(&mut machine, Ok(&answer)),
+                Err(NoAnswer::Timeout { .. }) => handle(&mut machine, Err(RequestFailed::Timeout)),
+                Err(NoAnswer::Closed) => return Err(StreamError::Closed),
+            },
+            Some(Output::Done(result)) => return result.map_err(StreamError::Provision),
+            // Not reached: a machine that waits has asked.
+            None => {
+                return Err(StreamError::Provision(ProvisionError::Request(
+                    RequestFailed::Timeout,
+                )));
+            }
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! What a subscription reads: a consumer, or core NATS.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jetbus_core::jetstream::ack::Meta;
+use jetbus_core::provision::{self, WantedConsumer};
+use jetbus_core::{Subject, Timestamp, names, subject};
+
+use super::builder::{Options, Start};
+use crate::bus::Inner;
+use crate::error::{StreamError, SubscribeError, TopicError};
+use crate::provision as provisioning;
+use crate::streams::StreamEntry;
+use crate::topics::{self, Kept};
+
+/// How long a pull stays open.
+pub(super) const EXPIRES: Duration = Duration::from_secs(10);
+
+/// How often the server says that a pull is open: a silent one is noticed after
+/// twice this.
+pub(super) const HEARTBEAT: Duration = Duration::from_secs(2);
+
+/// After how long without a pull the consumer of a subscription without a group is
+/// removed: long enough for a restart of the server.
+const FORGOTTEN: Duration = Duration::from_secs(300);
+
+/// How long making a stream or consumer ready may take.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What a subscription reads.
+#[derive(Debug)]
+pub(super) enum Source {
+    /// A consumer of a stream.
+    Stream {
+        entry: Arc<StreamEntry>,
+        wanted: WantedConsumer,
+        /// Where pulls go.
+        request: Subject,
+    },
+    /// What is published at the moment.
+    Core {
+        pattern: Subject,
+        group: Option<Subject>,
+    },
+}
+
+/// Finds out what to read, and makes it ready.
+pub(super) async fn prepare(bus: &Arc<Inner>, options: &Options) -> Result<Source, SubscribeError> {
+    let topic = &options.topic;
+    subject::check_pattern(topic).map_err(SubscribeError::Name)?;
+    if let Some(group) = &options.group {
+        names::check_group(group).map_err(SubscribeError::Name)?;
+    }
+    let entry = match topics::kept_for(bus, topic) {
+        Ok(Kept::In(entry)) => entry,
+        Ok(Kept::Nowhere) => {
+            return Ok(Source::Core {
+                pattern: Subject::from(topic.as_str()),
+                group: options.group.as_deref().map(Subject::from),
+            });
+        }
+        Err(TopicError::Name(error)) => return Err(SubscribeError::Name(error)),
+        Err(TopicError::Stream(error)) => return Err(SubscribeError::Stream(error)),
+        Err(error) => return Err(SubscribeError::Topic(error)),
+    };
+    let name = match &options.group {
+        Some(group) => names::durable(group, topic, None).map_err(SubscribeError::Name)?,
+        None => format!("e{:016x}{:016x}", bus.random(), bus.random()),
+    };
+    let mut wanted = WantedConsumer::durable("", name, topic);
+    wanted.ack_wait = options.ack_wait;
+    wanted.max_ack_pending = u32::try_from(options.window).unwrap_or(u32::MAX).max(1_000);
+    wanted.durable = options.group.is_some();
+    wanted.start = match options.start {
+        Some(Start::Beginning) => provision::Start::All,
+        Some(Start::New) => provision::Start::New,
+        Some(Start::Sequence(sequence)) => provision::Start::Sequence(sequence),
+        Some(Start::Time(time)) => provision::Start::Time(time),
+        None if wanted.durable => provision::Start::All,
+        None => provision::Start::New,
+    };
+    wanted.inactive_threshold = (!wanted.durable).then_some(FORGOTTEN);
+    ready(bus, entry, wanted)
+        .await
+        .map_err(SubscribeError::Stream)
+}
+
+/// Makes stream and consumer ready.
+async fn ready(
+    bus: &Arc<Inner>,
+    entry: Arc<StreamEntry>,
+    mut wanted: WantedConsumer,
+) -> Result<Source, Arc<StreamError>> {
+    let deadline = bus.runtime.now() + PATIENCE;
+    loop {
+        let stream = entry.ensure(bus, deadline).await?.stream;
+        wanted.stream = stream.as_ref().into();
+        match provisioning::consumer(bus, wanted.clone()).await {
+            Ok(ready) => {
+                if let Some(event) = ready.event {
+                    provisioning::tell_consumer(bus, &stream, &wanted.name, &event);
+                }
+                let request = bus.api.next_messages(&wanted.stream, &wanted.name);
+                return Ok(Source::Stream {
+                    entry,
+                    wanted,
+                    request,
+                });
+            }
+            Err(error) if error.is_stream_gone() => entry.doubt(),
+            Err(error) if error.is_transient() => {}
+            Err(error) => return Err(Arc::new(error)),
+        }
+        let again = bus.runtime.now() + Duration::from_millis(100 + bus.random() % 400);
+        if again >= deadline {
+            return Err(Arc::new(StreamError::NoAnswer {
+                subject: format!("questions about consumer {}", wanted.name),
+                waited: PATIENCE,
+            }));
+        }
+        bus.runtime.sleep_until(again).await;
+    }
+}
+
+/// Makes the source ready again after it was found missing. Its stream is asked
+/// for too: it may have gone with it.
+pub(super) async fn again(bus: &Arc<Inner>, source: &Source) -> Result<(), Arc<StreamError>> {
+    let Source::Stream { entry, wanted, .. } = source else {
+        return Ok(());
+    };
+    entry.doubt();
+    ready(bus, Arc::clone(entry), wanted.clone())
+        .await
+        .map(drop)
+}
+
+/// What is known of a message of core NATS: its place among those received.
+pub(super) const fn local_meta(received: u64, wall: Timestamp) -> Meta {
+    Meta {
+        stream: Subject::from_static(""),
+        consumer: Subject::from_static(""),
+        delivered: 1,
+        stream_seq: received,
+        consumer_seq: received,
+        timestamp: wall,
+        pending: 0,
+    }
+}

@@ -1,0 +1,422 @@
+//! The driver of a subscription: one task that owns its machines.
+//!
+//! It decides nothing. It moves messages from the inbox to the machines, work
+//! from the machines to the lanes, words from the lanes to the machines, and what
+//! the machines want published to the link; then it sleeps until the earliest
+//! deadline.
+
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use futures_channel::{mpsc, oneshot};
+use futures_core::Stream as _;
+use futures_core::future::BoxFuture;
+use jetbus_core::delivery::{self, Delivery};
+use jetbus_core::jetstream::pull::{self, Pull, PullEvent, Received};
+use jetbus_core::retry::Retry;
+use jetbus_core::{Message, Outbound, Subject, Time, envelope};
+
+use super::builder::Options;
+use super::consumer::{self, Source};
+use super::delivery::Item;
+use super::lanes::{Lanes, Work};
+use super::subscription::{Control, Subscription};
+use crate::bus::{Bus, Claim, Inner};
+use crate::error::{StreamError, SubscribeError};
+use crate::link::{Inbox, Refused};
+
+/// Makes a worker: the task that handles events of these lanes.
+pub(super) type Hire = Box<dyn Fn(Arc<Lanes>) -> BoxFuture<'static, ()> + Send>;
+
+/// How many messages and words are taken in before the task lets others run.
+const BUDGET: usize = 256;
+
+/// Starts a subscription: its stream and consumer are ready and its driver runs
+/// when this returns.
+pub(super) async fn start(
+    bus: &Bus,
+    options: Options,
+    hire: Option<Hire>,
+) -> Result<(Subscription, Arc<Lanes>), SubscribeError> {
+    let inner = bus.inner();
+    let _open = inner.life.enter().map_err(|_| SubscribeError::Closed)?;
+    let topic: Arc<str> = options.topic.as_str().into();
+    let claim = inner
+        .subscriptions
+        .claim(&options.topic, options.group.as_deref())?;
+    let source = consumer::prepare(inner, &options).await?;
+    let inbox_name = inner.inbox();
+    let (pattern, group, pull) = match &source {
+        Source::Core { pattern, group } => (pattern.clone(), group.clone(), None),
+        Source::Stream { request, .. } => {
+            let config = pull::Config {
+                request: request.clone(),
+                inbox: inbox_name.as_str().into(),
+                expires: consumer::EXPIRES,
+                heartbeat: consumer::HEARTBEAT,
+                max_batch: options.window,
+            };
+            let pattern = Subject::from(format!("{inbox_name}.*"));
+            (pattern, None, Some(Pull::new(config, inner.random())))
+        }
+    };
+    let inbox = inner
+        .link
+        .subscribe(pattern, group)
+        .await
+        .map_err(SubscribeError::Link)?;
+
+    let (control, controls) = mpsc::channel(8);
+    claim.run(control.clone());
+    // The machine holds up to twice its window.
+    let held = options.window.saturating_mul(2);
+    let lanes = Arc::new(Lanes::new(Arc::clone(inner), topic, held, control));
+    let delivery = Delivery::new(delivery::Config {
+        window: options.window,
+        ack_wait: options.ack_wait,
+        retry: Retry::default(),
+        seed: inner.random(),
+    });
+    let driver = Driver {
+        bus: Arc::clone(inner),
+        lanes: Arc::clone(&lanes),
+        controls,
+        inbox,
+        source: Arc::new(source),
+        pull,
+        delivery,
+        hire,
+        hired: 0,
+        options,
+        generation: 0,
+        received: 0,
+        acks: VecDeque::new(),
+        pulls: VecDeque::new(),
+        link_ready: None,
+        repair: None,
+        sleep: None,
+        stopping: false,
+        waiting: Vec::new(),
+        _claim: claim,
+    };
+    inner.runtime.spawn(Box::pin(driver.run()));
+    Ok((Subscription::new(Arc::clone(&lanes), bus.clone()), lanes))
+}
+
+struct Driver {
+    bus: Arc<Inner>,
+    lanes: Arc<Lanes>,
+    controls: mpsc::Receiver<Control>,
+    inbox: Box<dyn Inbox>,
+    source: Arc<Source>,
+    /// Of consumers; core NATS pushes by itself.
+    pull: Option<Pull>,
+    delivery: Delivery<Arc<Item>>,
+    hire: Option<Hire>,
+    hired: usize,
+    options: Options,
+    /// The session that the machines know of; 0 for none.
+    generation: u64,
+    /// Numbers messages of core NATS, which have no sequence.
+    received: u64,
+    /// Acknowledgements and the like on their way to the link. Still good after a
+    /// reconnect.
+    acks: VecDeque<Outbound>,
+    /// Pulls on their way to the link. Good for one connection only.
+    pulls: VecDeque<Outbound>,
+    link_ready: Option<BoxFuture<'static, ()>>,
+    /// The consumer being looked at or made again.
+    repair: Option<BoxFuture<'static, Result<(), Arc<StreamError>>>>,
+    sleep: Option<(Time, BoxFuture<'static, ()>)>,
+    stopping: bool,
+    waiting: Vec<oneshot::Sender<()>>,
+    _claim: Claim,
+}
+
+impl Driver {
+    async fn run(mut self) {
+        poll_fn(|cx| self.poll(cx)).await;
+        // What was settled leaves the process before anybody hears of the end.
+        let _ = self.bus.link.flush().await;
+        for waiting in self.waiting {
+            // Nobody waits any more: nothing to tell.
+            let _ = waiting.send(());
+        }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let now = self.bus.runtime.now();
+        let mut again = self.controls(cx);
+        again |= self.session(now);
+        again |= self.words(now, cx);
+        again |= self.messages(now, cx);
+        again |= self.repair(now, cx);
+        self.delivery.handle(now, delivery::Input::Tick);
+        self.outputs(now);
+        again |= self.publish(cx);
+        if self.stopping && self.delivery.idle() && self.acks.is_empty() {
+            return Poll::Ready(());
+        }
+        if again || self.slept(now, cx) {
+            // Others run first; then on from here.
+            cx.waker().wake_by_ref();
+        }
+        Poll::Pending
+    }
+
+    /// What handles and the bus want.
+    fn controls(&mut self, cx: &mut Context<'_>) -> bool {
+        let mut any = false;
+        while let Poll::Ready(control) = Pin::new(&mut self.controls).poll_next(cx) {
+            any = true;
+            match control {
+                Some(Control::Link) => {}
+                Some(Control::Progress(id)) => {
+                    let now = self.bus.runtime.now();
+                    self.delivery.handle(now, delivery::Input::Progress { id });
+                }
+                Some(Control::Stop(waiting)) => {
+                    self.waiting.extend(waiting);
+                    self.stop();
+                }
+                // The bus and all handles are gone.
+                None => {
+                    self.stop();
+                    return false;
+                }
+            }
+        }
+        any
+    }
+
+    fn stop(&mut self) {
+        if self.stopping {
+            return;
+        }
+        self.stopping = true;
+        let now = self.bus.runtime.now();
+        if let Some(pull) = &mut self.pull {
+            pull.handle(now, pull::Input::Stop);
+        }
+        // What no worker took is as good as never handed out.
+        self.lanes.handoff().close();
+        while let Some(job) = self.lanes.handoff().take_back() {
+            self.delivery.take_back(job.id);
+        }
+        self.delivery.handle(now, delivery::Input::Stop);
+    }
+
+    /// Tells the machines when the link came or went.
+    fn session(&mut self, now: Time) -> bool {
+        let generation = self.bus.session.generation().unwrap_or(0);
+        if generation == self.generation {
+            return false;
+        }
+        if self.generation != 0 {
+            self.delivery.handle(now, delivery::Input::Disconnected);
+            self.pulling(now, pull::Input::Disconnected);
+            self.pulls.clear();
+        }
+        if generation != 0 {
+            self.delivery.handle(now, delivery::Input::Connected);
+            self.pulling(now, pull::Input::Connected);
+        }
+        self.generation = generation;
+        true
+    }
+
+    fn pulling(&mut self, now: Time, input: pull::Input) {
+        if let Some(pull) = &mut self.pull {
+            pull.handle(now, input);
+        }
+    }
+
+    /// What handlers said.
+    fn words(&mut self, now: Time, cx: &mut Context<'_>) -> bool {
+        for _ in 0..BUDGET {
+            let Poll::Ready(done) = self.lanes.handoff().poll_done(cx) else {
+                return false;
+            };
+            let (id, outcome) = done;
+            self.delivery
+                .handle(now, delivery::Input::Done { id, outcome });
+        }
+        true
+    }
+
+    /// What the server sent.
+    fn messages(&mut self, now: Time, cx: &mut Context<'_>) -> bool {
+        for _ in 0..BUDGET {
+            // Core NATS has no demand: what does not fit waits in the link's inbox,
+            // which tells when it overflows.
+            if self.pull.is_none() && self.delivery.free() == 0 {
+                return false;
+            }
+            match self.inbox.poll_next(cx) {
+                Poll::Pending => return false,
+                Poll::Ready(Some(message)) => self.receive(now, message),
+                Poll::Ready(None) => {
+                    // The link is closed for good.
+                    self.stop();
+                    return false;
+                }
+            }
+        }
+        true
+    }
+
+    fn receive(&mut self, now: Time, message: Message) {
+        let meta = match &mut self.pull {
+            Some(pull) => match pull.receive(now, &message) {
+                Received::Delivery(meta) => meta,
+                Received::Control => return,
+            },
+            None if message.status.is_some() => return,
+            None => {
+                self.received += 1;
+                consumer::local_meta(self.received, self.bus.runtime.wall())
+            }
+        };
+        self.lanes.count_received();
+        let event = self
+            .options
+            .events
+            .then(|| envelope::decode_owned(&message.payload).map_err(|error| error.to_string()));
+        let reply = message
+            .reply
+            .clone()
+            .unwrap_or_else(|| message.subject.clone());
+        let item = Arc::new(Item { message, event });
+        let key = item.key().map(|key| Bytes::copy_from_slice(key.as_bytes()));
+        self.delivery.handle(
+            now,
+            delivery::Input::Received {
+                meta,
+                key,
+                item,
+                reply,
+            },
+        );
+    }
+
+    /// What the machines want.
+    fn outputs(&mut self, now: Time) {
+        while let Some(output) = self.delivery.poll() {
+            match output {
+                delivery::Output::Run(job) => self.run_job(job),
+                delivery::Output::Publish(message) => {
+                    // Core NATS has nothing to acknowledge.
+                    if self.pull.is_some() {
+                        self.acks.push_back(message);
+                    }
+                }
+                delivery::Output::Event(event) => self.lanes.tell_delivery(&event),
+            }
+        }
+        let free = self.delivery.free();
+        let Some(pull) = &mut self.pull else { return };
+        pull.handle(now, pull::Input::Tick);
+        pull.handle(now, pull::Input::Free(free));
+        while let Some(output) = pull.poll() {
+            match output {
+                pull::Output::Publish(message) => self.pulls.push_back(message),
+                pull::Output::Event(event) => {
+                    if matches!(event, PullEvent::ConsumerGone | PullEvent::ConsumerMissing)
+                        && self.repair.is_none()
+                    {
+                        let (bus, source) = (Arc::clone(&self.bus), Arc::clone(&self.source));
+                        self.repair =
+                            Some(Box::pin(
+                                async move { consumer::again(&bus, &source).await },
+                            ));
+                    }
+                    self.lanes.tell_pull(&event);
+                }
+            }
+        }
+    }
+
+    fn run_job(&mut self, job: Work) {
+        let handoff = self.lanes.handoff();
+        if let Err(job) = handoff.push(job) {
+            // Not reached: the lanes have room for the whole window. If it were,
+            // the event would come back by its lease.
+            self.delivery.take_back(job.id);
+            return;
+        }
+        if let Some(hire) = &self.hire
+            && self.hired < self.options.concurrency
+            && handoff.waiting().jobs > handoff.waiting().idle
+        {
+            self.hired += 1;
+            self.bus.runtime.spawn(hire(Arc::clone(&self.lanes)));
+        }
+    }
+
+    /// Looks after a consumer that was lost.
+    fn repair(&mut self, now: Time, cx: &mut Context<'_>) -> bool {
+        let Some(repair) = &mut self.repair else {
+            return false;
+        };
+        let Poll::Ready(result) = repair.as_mut().poll(cx) else {
+            return false;
+        };
+        self.repair = None;
+        match result {
+            Ok(()) => self.pulling(now, pull::Input::Restart),
+            Err(error) => self.lanes.tell_pull(error),
+        }
+        true
+    }
+
+    /// Hands over what waits to be published.
+    fn publish(&mut self, cx: &mut Context<'_>) -> bool {
+        if let Some(ready) = &mut self.link_ready {
+            if ready.as_mut().poll(cx).is_pending() {
+                return false;
+            }
+            self.link_ready = None;
+        }
+        for queue in [&mut self.acks, &mut self.pulls] {
+            while let Some(message) = queue.front() {
+                match self.bus.link.try_publish(message.as_publish()) {
+                    Ok(()) => _ = queue.pop_front(),
+                    Err(Refused::Busy) => {
+                        let link = Arc::clone(&self.bus.link);
+                        self.link_ready = Some(Box::pin(async move { link.ready().await }));
+                        // Polled, and so waited for, in the next round.
+                        return true;
+                    }
+                    // Kept until the link is back, which is told.
+                    Err(Refused::Disconnected) => return false,
+                    // Nothing is sent any more: the server delivers again.
+                    Err(_) => queue.clear(),
+                }
+            }
+        }
+        false
+    }
+
+    /// Whether the machines' next deadline has come; else wakes the task then.
+    fn slept(&mut self, now: Time, cx: &mut Context<'_>) -> bool {
+        let pull = self.pull.as_ref().and_then(Pull::deadline);
+        let Some(deadline) = [self.delivery.deadline(), pull].into_iter().flatten().min() else {
+            self.sleep = None;
+            return false;
+        };
+        if deadline <= now {
+            return true;
+        }
+        if self.sleep.as_ref().is_none_or(|(at, _)| *at != deadline) {
+            self.sleep = Some((deadline, self.bus.runtime.sleep_until(deadline)));
+        }
+        self.sleep.as_mut().is_some_and(|(_, sleep)| {
+            let due = sleep.as_mut().poll(cx).is_ready();
+            due
+        })
+    }
+}

@@ -1,0 +1,215 @@
+//! Deliveries as a stream, each with a handle to settle it.
+
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use futures_core::Stream;
+use jetbus_core::Subject;
+use jetbus_core::delivery::{JobId, Outcome};
+use jetbus_core::jetstream::ack::{self, NotConfirmed};
+use jetbus_core::shared::handoff::Worker;
+
+use super::delivery::{Decode, Delivery};
+use super::handled::bounded;
+use super::lanes::{Done, Lanes, Work};
+use super::subscription::{Control, Subscription};
+use crate::bus::NoAnswer;
+
+/// A stream of deliveries, each with its [`Settle`] handle.
+///
+/// The next event of a key comes after the one before it is settled. A payload
+/// that cannot be decoded is tried again after a growing delay, told as
+/// [`News::HandlerFailed`](crate::News::HandlerFailed), and not seen here.
+///
+/// Dropping the stream stops the subscription: what was not taken is given back.
+pub struct Deliveries<T> {
+    lanes: Arc<Lanes>,
+    worker: Worker<Work, Done>,
+    decode: Decode<T>,
+    subscription: Subscription,
+}
+
+impl<T> Deliveries<T> {
+    pub(super) fn new(lanes: Arc<Lanes>, decode: Decode<T>, subscription: Subscription) -> Self {
+        Self {
+            worker: lanes.worker(),
+            lanes,
+            decode,
+            subscription,
+        }
+    }
+
+    /// The subscription that this stream reads.
+    #[must_use]
+    pub const fn subscription(&self) -> &Subscription {
+        &self.subscription
+    }
+}
+
+impl<T> Stream for Deliveries<T> {
+    type Item = (Delivery<T>, Settle);
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = &mut *self;
+        loop {
+            let Some(job) = ready!(this.worker.poll_next(cx)) else {
+                return Poll::Ready(None);
+            };
+            match (this.decode)(&job.item) {
+                Ok(payload) => {
+                    let settle = Settle {
+                        lanes: Arc::clone(&this.lanes),
+                        id: Some(job.id),
+                        reply: job.item.message.reply.clone(),
+                    };
+                    return Poll::Ready(Some((Delivery::new(payload, &job), settle)));
+                }
+                Err(error) => {
+                    let id = job.id;
+                    this.lanes.failed(&job, bounded(&error));
+                    let outcome = Outcome::Failed { retry_after: None };
+                    this.lanes.settle(id, outcome);
+                }
+            }
+        }
+    }
+}
+
+impl<T> fmt::Debug for Deliveries<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Deliveries")
+            .field("topic", &self.lanes.topic)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Settles one delivery. The lease of an event is renewed for as long as its
+/// handle lives.
+///
+/// Dropped unsettled, it gives the message back, and
+/// [`News::Unsettled`](crate::News::Unsettled) tells so.
+#[must_use = "an event that is not settled comes again"]
+pub struct Settle {
+    lanes: Arc<Lanes>,
+    id: Option<JobId>,
+    /// Where it is acknowledged; ephemeral events are not.
+    reply: Option<Subject>,
+}
+
+/// Why a confirmed acknowledgement was not confirmed: the event may come again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SettleError {
+    /// The server did not answer in time.
+    NoAnswer {
+        /// How long was waited.
+        waited: Duration,
+    },
+    /// The server answered something else: the consumer is gone, ...
+    NotConfirmed(NotConfirmed),
+    /// The bus is closed.
+    Closed,
+}
+
+impl Settle {
+    /// The event is done.
+    pub fn ack(mut self) {
+        self.lanes.count_handled();
+        self.settle(Outcome::Ack);
+    }
+
+    /// The event failed: it runs again here after `after` (`None`: after a delay
+    /// that grows), the later events of its key wait.
+    pub fn retry(mut self, after: Option<Duration>) {
+        self.settle(Outcome::Failed { retry_after: after });
+    }
+
+    /// Gives the event back to the server, which delivers it again, perhaps to
+    /// another process, not before `after`.
+    pub fn nak(mut self, after: Option<Duration>) {
+        self.settle(Outcome::Nak { after });
+    }
+
+    /// The event is never delivered to this group again.
+    pub fn term(mut self, reason: impl fmt::Display) {
+        self.settle(Outcome::Term {
+            reason: Some(bounded(&reason).into()),
+        });
+    }
+
+    /// It takes longer: renews the lease at once. Leases are renewed by themselves
+    /// too; call it before something that may stop the whole process.
+    pub fn progress(&self) {
+        if let Some(id) = self.id {
+            // Full: the driver is far behind, and renews leases by itself.
+            let _ = self.lanes.control.clone().try_send(Control::Progress(id));
+        }
+    }
+
+    /// The event is done, and the server has said that it knows.
+    ///
+    /// # Errors
+    /// When that was not said in time. The event then counts as failed here: it
+    /// runs again after a delay.
+    ///
+    /// # Cancel safety
+    /// Dropping the future counts as dropping the handle: the event is given back,
+    /// unless the server took the acknowledgement already.
+    pub async fn ack_confirmed(mut self) -> Result<(), SettleError> {
+        let result = match &self.reply {
+            Some(reply) => match self.lanes.bus.request(reply, &ack::ack()).await {
+                Ok(answer) => ack::confirmed(&answer).map_err(SettleError::NotConfirmed),
+                Err(NoAnswer::Timeout { waited }) => Err(SettleError::NoAnswer { waited }),
+                Err(NoAnswer::Closed) => Err(SettleError::Closed),
+            },
+            None => Ok(()),
+        };
+        self.settle(match result {
+            Ok(()) if self.reply.is_none() => Outcome::Ack,
+            Ok(()) => Outcome::Settled,
+            Err(_) => Outcome::Failed { retry_after: None },
+        });
+        result
+    }
+
+    fn settle(&mut self, outcome: Outcome) {
+        if let Some(id) = self.id.take() {
+            self.lanes.settle(id, outcome);
+        }
+    }
+}
+
+impl Drop for Settle {
+    fn drop(&mut self) {
+        self.settle(Outcome::Returned);
+    }
+}
+
+impl fmt::Debug for Settle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Settle")
+            .field("topic", &self.lanes.topic)
+            .field("settled", &self.id.is_none())
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Display for SettleError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoAnswer { waited } => {
+                write!(
+                    f,
+                    "the server did not confirm the acknowledgement within {waited:?}"
+                )
+            }
+            Self::NotConfirmed(error) => error.fmt(f),
+            Self::Closed => f.write_str("the bus is closed"),
+        }
+    }
+}
+
+impl std::error::Error for SettleError {}

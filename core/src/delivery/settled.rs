@@ -1,0 +1,50 @@
+//! The last settled messages: so that one whose acknowledgement was lost is
+//! acknowledged again, not handled again.
+
+use std::collections::{HashMap, VecDeque};
+
+use foldhash::fast::FixedState;
+
+use super::Identity;
+
+/// How a message was settled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    Acked,
+    Termed,
+}
+
+#[derive(Debug)]
+pub(super) struct Settled {
+    limit: usize,
+    known: HashMap<Identity, Verdict, FixedState>,
+    /// The same, oldest first.
+    order: VecDeque<Identity>,
+}
+
+impl Settled {
+    pub(super) fn new(limit: usize, seed: u64) -> Self {
+        Self {
+            limit,
+            known: HashMap::with_hasher(FixedState::with_seed(seed)),
+            order: VecDeque::new(),
+        }
+    }
+
+    pub(super) fn verdict(&self, identity: Identity) -> Option<Verdict> {
+        self.known.get(&identity).copied()
+    }
+
+    /// Remembers one more; the oldest is forgotten when there are too many.
+    pub(super) fn remember(&mut self, identity: Identity, verdict: Verdict) {
+        if self.known.insert(identity, verdict).is_some() {
+            return;
+        }
+        self.order.push_back(identity);
+        if self.order.len() > self.limit
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.known.remove(&oldest);
+        }
+    }
+}

@@ -1,0 +1,497 @@
+use super::*;
+use crate::retry::Retry;
+
+mod oracle;
+
+const ACK_WAIT: Duration = Duration::from_secs(30);
+
+fn at(millis: u64) -> Time {
+    Time::from_millis(millis)
+}
+
+fn config(window: usize) -> Config {
+    Config {
+        window,
+        ack_wait: ACK_WAIT,
+        retry: Retry::default(),
+        seed: 1,
+    }
+}
+
+fn reply(seq: u64, delivered: u64) -> Subject {
+    Subject::from(format!("$JS.ACK.s.c.{delivered}.{seq}.{delivered}.{seq}.0"))
+}
+
+/// A delivery of stream sequence `seq`, which is also the item.
+fn message(seq: u64, key: Option<u8>, delivered: u64) -> Input<u64> {
+    let reply = reply(seq, delivered);
+    Input::Received {
+        meta: Meta::parse(&reply).unwrap(),
+        key: key.map(|key| Bytes::copy_from_slice(&[key])),
+        item: seq,
+        reply,
+    }
+}
+
+#[derive(Default)]
+struct Out {
+    jobs: Vec<Job<u64>>,
+    /// Stream sequence, how often delivered, payload.
+    sent: Vec<(u64, u64, String)>,
+    events: Vec<DeliveryEvent>,
+}
+
+impl Out {
+    fn ran(&self) -> Vec<u64> {
+        self.jobs.iter().map(|job| job.item).collect()
+    }
+
+    fn sent(&self) -> Vec<(u64, &str)> {
+        let sent = self.sent.iter();
+        sent.map(|(seq, _, payload)| (*seq, &**payload)).collect()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.jobs.is_empty() && self.sent.is_empty() && self.events.is_empty()
+    }
+}
+
+fn out(delivery: &mut Delivery<u64>) -> Out {
+    let mut all = Out::default();
+    while let Some(output) = delivery.poll() {
+        match output {
+            Output::Run(job) => all.jobs.push(job),
+            Output::Event(event) => all.events.push(event),
+            Output::Publish(message) => {
+                let meta = Meta::parse(&message.subject).unwrap();
+                let payload = String::from_utf8(message.payload.to_vec()).unwrap();
+                all.sent.push((meta.stream_seq, meta.delivered, payload));
+            }
+        }
+    }
+    all
+}
+
+fn done(delivery: &mut Delivery<u64>, millis: u64, id: JobId, outcome: Outcome) -> Out {
+    delivery.handle(at(millis), Input::Done { id, outcome });
+    out(delivery)
+}
+
+fn nak(after: u64) -> Outcome {
+    Outcome::Nak {
+        after: Some(Duration::from_millis(after)),
+    }
+}
+
+/// Messages 1, 2, ... with these keys, received at the start.
+fn with(keys: &[Option<u8>]) -> (Delivery<u64>, Vec<Job<u64>>) {
+    let mut delivery = Delivery::new(config(100));
+    for (seq, key) in (1..).zip(keys) {
+        delivery.handle(Time::ZERO, message(seq, *key, 1));
+    }
+    let jobs = out(&mut delivery).jobs;
+    (delivery, jobs)
+}
+
+#[test]
+fn keys_run_side_by_side_and_each_in_order() {
+    let (mut delivery, jobs) = with(&[Some(1), Some(2), Some(1), None, None, Some(1)]);
+    assert_eq!(
+        jobs.iter().map(|job| job.item).collect::<Vec<_>>(),
+        [1, 2, 4, 5]
+    );
+    assert_eq!(
+        (delivery.held(), delivery.free(), delivery.running()),
+        (6, 94, 4)
+    );
+    let then = done(&mut delivery, 1, jobs[0].id, Outcome::Ack);
+    assert_eq!(then.sent(), [(1, "+ACK")]);
+    assert_eq!(then.ran(), [3]);
+    let then = done(&mut delivery, 2, then.jobs[0].id, Outcome::Settled);
+    assert_eq!(then.sent(), []);
+    assert_eq!(then.ran(), [6]);
+    let reason = Some("bad".into());
+    let then = done(&mut delivery, 3, then.jobs[0].id, Outcome::Term { reason });
+    assert_eq!(then.sent(), [(6, "+TERM bad")]);
+    for job in &jobs[1..] {
+        done(&mut delivery, 4, job.id, Outcome::Ack);
+    }
+    assert!(delivery.idle());
+    assert_eq!((delivery.free(), delivery.running()), (100, 0));
+}
+
+#[test]
+fn a_failed_message_runs_again_and_holds_its_key_only() {
+    let (mut delivery, jobs) = with(&[Some(1), Some(1)]);
+    let retry_after = Some(Duration::from_millis(50));
+    let then = done(
+        &mut delivery,
+        10,
+        jobs[0].id,
+        Outcome::Failed { retry_after },
+    );
+    assert_eq!(
+        then.events,
+        [DeliveryEvent::Retrying {
+            stream_seq: 1,
+            attempt: 1,
+            delay: Duration::from_millis(50)
+        }]
+    );
+    assert!(then.sent.is_empty() && then.jobs.is_empty());
+    delivery.handle(at(20), message(3, Some(2), 1));
+    assert_eq!(out(&mut delivery).ran(), [3]);
+    assert_eq!(delivery.deadline(), Some(at(60)));
+    delivery.handle(at(60), Input::Tick);
+    let again = out(&mut delivery);
+    assert_eq!((again.ran(), again.jobs[0].attempt), (vec![1], 2));
+    assert_eq!(
+        done(&mut delivery, 61, again.jobs[0].id, Outcome::Ack).ran(),
+        [2]
+    );
+}
+
+#[test]
+fn waits_grow_with_the_attempts() {
+    let (mut delivery, mut jobs) = with(&[Some(1)]);
+    let mut delays = Vec::new();
+    for attempt in 1..=5 {
+        let now = delivery.deadline().unwrap().as_nanos() / 1_000_000;
+        let then = done(
+            &mut delivery,
+            now,
+            jobs[0].id,
+            Outcome::Failed { retry_after: None },
+        );
+        let Some(DeliveryEvent::Retrying {
+            attempt: n, delay, ..
+        }) = then.events.first()
+        else {
+            panic!("no event");
+        };
+        assert_eq!(*n, attempt);
+        delays.push(*delay);
+        while jobs[0].attempt == attempt {
+            delivery.handle(delivery.deadline().unwrap(), Input::Tick);
+            jobs.splice(.., out(&mut delivery).jobs).for_each(drop);
+            if jobs.is_empty() {
+                panic!("did not run again");
+            }
+        }
+    }
+    assert!(delays[4] > delays[0] * 4, "{delays:?}");
+}
+
+#[test]
+fn late_and_doubled_words_about_a_job_change_nothing() {
+    let (mut delivery, jobs) = with(&[Some(1), Some(1)]);
+    let first = jobs[0].id;
+    let retry_after = Some(Duration::ZERO);
+    let again = done(&mut delivery, 1, first, Outcome::Failed { retry_after });
+    assert_eq!(again.ran(), [1]);
+    for outcome in [Outcome::Ack, Outcome::Settled, nak(5), Outcome::Returned] {
+        assert!(done(&mut delivery, 2, first, outcome).is_empty());
+    }
+    assert!(!delivery.take_back(first));
+    delivery.handle(at(2), Input::Progress { id: first });
+    assert!(out(&mut delivery).is_empty());
+    assert_eq!(
+        done(&mut delivery, 3, again.jobs[0].id, Outcome::Ack).ran(),
+        [2]
+    );
+}
+
+#[test]
+fn a_redelivery_of_something_held_only_replaces_its_reply() {
+    let (mut delivery, jobs) = with(&[Some(1), Some(1)]);
+    delivery.handle(at(1), message(1, Some(1), 2));
+    delivery.handle(at(1), message(2, Some(1), 7));
+    assert!(out(&mut delivery).is_empty());
+    assert_eq!(delivery.held(), 2);
+    let then = done(&mut delivery, 2, jobs[0].id, Outcome::Ack);
+    assert_eq!(then.sent, [(1, 2, "+ACK".into())]);
+    let then = done(&mut delivery, 3, then.jobs[0].id, Outcome::Ack);
+    assert_eq!(then.sent, [(2, 7, "+ACK".into())]);
+}
+
+#[test]
+fn what_was_settled_is_acknowledged_again_and_does_not_run_again() {
+    let (mut delivery, jobs) = with(&[None, None, None, None]);
+    done(&mut delivery, 1, jobs[0].id, Outcome::Ack);
+    done(&mut delivery, 1, jobs[1].id, Outcome::Settled);
+    done(&mut delivery, 1, jobs[2].id, Outcome::Term { reason: None });
+    done(&mut delivery, 1, jobs[3].id, nak(0));
+    for (seq, answer) in [(1, "+ACK"), (2, "+ACK"), (3, "+TERM")] {
+        delivery.handle(at(2), message(seq, None, 2));
+        assert_eq!(out(&mut delivery).sent, [(seq, 2, answer.into())]);
+    }
+    delivery.handle(at(2), message(4, None, 2));
+    assert_eq!(out(&mut delivery).ran(), [4]);
+}
+
+#[test]
+fn a_message_of_a_stream_made_again_is_another_message() {
+    let (mut delivery, jobs) = with(&[None]);
+    done(&mut delivery, 1, jobs[0].id, Outcome::Ack);
+    // The same sequence, stored at another time.
+    let reply = Subject::from_static("$JS.ACK.s.c.1.1.1.777.0");
+    let meta = Meta::parse(&reply).unwrap();
+    delivery.handle(
+        at(2),
+        Input::Received {
+            meta,
+            key: None,
+            item: 1,
+            reply,
+        },
+    );
+    assert_eq!(out(&mut delivery).ran(), [1]);
+}
+
+#[test]
+fn settled_messages_are_forgotten_beyond_the_window() {
+    let mut delivery = Delivery::new(config(3));
+    for seq in 1..=5 {
+        delivery.handle(at(0), message(seq, None, 1));
+        let job = out(&mut delivery).jobs.remove(0);
+        done(&mut delivery, 0, job.id, Outcome::Ack);
+    }
+    for (seq, runs) in [(5, false), (3, false), (2, true)] {
+        delivery.handle(at(1), message(seq, None, 2));
+        assert_eq!(out(&mut delivery).jobs.len(), usize::from(runs), "{seq}");
+    }
+}
+
+#[test]
+fn an_earlier_message_that_comes_late_goes_before_those_queued() {
+    let mut delivery = Delivery::new(config(10));
+    for seq in [5, 7, 9] {
+        delivery.handle(at(0), message(seq, Some(1), 1));
+    }
+    let mut job = out(&mut delivery).jobs.remove(0);
+    delivery.handle(at(0), message(6, Some(1), 2));
+    delivery.handle(at(0), message(2, Some(1), 2));
+    let mut order = vec![job.item];
+    while !delivery.idle() {
+        let then = done(&mut delivery, 1, job.id, Outcome::Ack);
+        let Some(next) = then.jobs.into_iter().next() else {
+            break;
+        };
+        order.push(next.item);
+        job = next;
+    }
+    assert_eq!(order, [5, 2, 6, 7, 9]);
+}
+
+#[test]
+fn nothing_of_a_key_overtakes_what_was_given_back() {
+    let (mut delivery, jobs) = with(&[Some(1), Some(1), Some(2)]);
+    let then = done(&mut delivery, 0, jobs[0].id, nak(1000));
+    assert_eq!(then.sent(), [(1, "-NAK {\"delay\": 1000000000}")]);
+    assert!(then.jobs.is_empty());
+    assert_eq!(delivery.held(), 3, "its place waits for it");
+    delivery.handle(at(500), message(4, Some(1), 1));
+    delivery.handle(at(1000), Input::Tick);
+    assert!(out(&mut delivery).is_empty());
+    assert_eq!(delivery.held(), 3, "its place is free to come back to");
+    delivery.handle(at(1001), message(1, Some(1), 2));
+    let back = out(&mut delivery);
+    assert_eq!((back.ran(), back.jobs[0].attempt), (vec![1], 2));
+    assert_eq!(delivery.held(), 4);
+    assert_eq!(
+        done(&mut delivery, 1002, back.jobs[0].id, Outcome::Ack).ran(),
+        [2]
+    );
+}
+
+#[test]
+fn what_does_not_come_back_is_not_waited_for_for_ever() {
+    let (mut delivery, jobs) = with(&[Some(1), Some(1)]);
+    done(&mut delivery, 0, jobs[0].id, Outcome::Returned);
+    let mut told = Vec::new();
+    let mut ran = Vec::new();
+    while ran.is_empty() {
+        let now = delivery.deadline().unwrap();
+        assert!(now <= Time::ZERO + ACK_WAIT);
+        delivery.handle(now, Input::Tick);
+        let then = out(&mut delivery);
+        ran.extend(then.ran());
+        told.extend(then.events);
+    }
+    assert_eq!(ran, [2]);
+    assert_eq!(told, [DeliveryEvent::NotReturned { stream_seq: 1 }]);
+    assert_eq!(delivery.held(), 1);
+    // Should it come after all, it runs behind what runs.
+    delivery.handle(at(60_000), message(1, Some(1), 2));
+    assert!(out(&mut delivery).jobs.is_empty());
+}
+
+#[test]
+fn waiting_for_what_was_given_back_takes_no_time_off_while_disconnected() {
+    let (mut delivery, jobs) = with(&[Some(1), Some(1)]);
+    done(&mut delivery, 0, jobs[0].id, nak(0));
+    delivery.handle(at(1), Input::Disconnected);
+    for _ in 0..10 {
+        delivery.handle(delivery.deadline().unwrap(), Input::Tick);
+        assert!(out(&mut delivery).is_empty());
+    }
+    let back = delivery.deadline().unwrap();
+    delivery.handle(back, Input::Connected);
+    assert_eq!(out(&mut delivery).sent(), [(2, "+WPI")]);
+    delivery.handle(back, message(1, Some(1), 2));
+    assert_eq!(out(&mut delivery).ran(), [1]);
+}
+
+#[test]
+fn an_unsettled_handle_is_told() {
+    let (mut delivery, jobs) = with(&[None]);
+    let then = done(&mut delivery, 0, jobs[0].id, Outcome::Returned);
+    assert_eq!(then.events, [DeliveryEvent::Returned { stream_seq: 1 }]);
+    assert_eq!(then.sent(), [(1, "-NAK")]);
+    assert!(delivery.idle(), "without a key there is no order to keep");
+}
+
+#[test]
+fn leases_of_all_that_is_held_are_renewed_together() {
+    let (mut delivery, _jobs) = with(&[Some(1), Some(1), None]);
+    delivery.handle(at(4_000), message(4, None, 1));
+    delivery.handle(at(6_000), message(5, None, 1));
+    out(&mut delivery);
+    assert_eq!(delivery.deadline(), Some(at(10_000)));
+    delivery.handle(at(10_000), Input::Tick);
+    let mut renewed = out(&mut delivery).sent;
+    renewed.sort();
+    assert!(renewed.iter().all(|(_, _, payload)| payload == "+WPI"));
+    let renewed: Vec<_> = renewed.into_iter().map(|(seq, ..)| seq).collect();
+    assert_eq!(renewed, [1, 2, 3, 4]);
+    assert_eq!(delivery.deadline(), Some(at(16_000)));
+}
+
+#[test]
+fn progress_renews_at_once() {
+    let (mut delivery, jobs) = with(&[None]);
+    delivery.handle(at(9_000), Input::Progress { id: jobs[0].id });
+    assert_eq!(out(&mut delivery).sent(), [(1, "+WPI")]);
+    delivery.handle(at(10_000), Input::Tick);
+    assert!(out(&mut delivery).is_empty());
+    assert_eq!(delivery.deadline(), Some(at(19_000)));
+}
+
+#[test]
+fn acknowledgements_wait_for_the_link_and_leases_are_renewed_when_it_is_back() {
+    let (mut delivery, jobs) = with(&[None, None]);
+    delivery.handle(at(1), Input::Disconnected);
+    assert!(done(&mut delivery, 2, jobs[0].id, Outcome::Ack).is_empty());
+    delivery.handle(at(20_000), Input::Tick);
+    assert!(out(&mut delivery).is_empty());
+    delivery.handle(at(21_000), Input::Connected);
+    assert_eq!(out(&mut delivery).sent(), [(1, "+ACK"), (2, "+WPI")]);
+}
+
+#[test]
+fn what_waits_for_the_link_is_bounded_and_its_loss_told() {
+    let mut delivery = Delivery::new(config(4));
+    delivery.handle(at(0), Input::Disconnected);
+    let mut told = 0;
+    for seq in 0..20 {
+        delivery.handle(at(0), message(seq, None, 1));
+        let then = out(&mut delivery);
+        let then = done(&mut delivery, 0, then.jobs[0].id, Outcome::Ack);
+        told += then.events.len();
+    }
+    delivery.handle(at(1), Input::Connected);
+    assert_eq!(out(&mut delivery).sent.len(), 8);
+    assert_eq!(told, 12);
+}
+
+#[test]
+fn more_than_twice_the_window_is_given_back_and_told() {
+    let mut delivery = Delivery::new(config(2));
+    for seq in 1..=5 {
+        delivery.handle(at(0), message(seq, None, 1));
+    }
+    let then = out(&mut delivery);
+    assert_eq!(then.ran(), [1, 2, 3, 4]);
+    assert_eq!(then.sent(), [(5, "-NAK")]);
+    assert_eq!(then.events, [DeliveryEvent::Overflow { stream_seq: 5 }]);
+    assert_eq!(delivery.free(), 0);
+}
+
+#[test]
+fn stopping_gives_back_in_stream_order_and_never_past_a_running_head() {
+    let (mut delivery, jobs) = with(&[Some(1), Some(2), Some(1), Some(2), Some(1), Some(2)]);
+    // Key 2 waits to run again, key 1 runs.
+    done(
+        &mut delivery,
+        0,
+        jobs[1].id,
+        Outcome::Failed {
+            retry_after: Some(ACK_WAIT),
+        },
+    );
+    delivery.handle(at(1), Input::Stop);
+    let then = out(&mut delivery);
+    assert_eq!(then.sent(), [(2, "-NAK"), (4, "-NAK"), (6, "-NAK")]);
+    assert!(!delivery.stopped());
+    // What comes now of a key that is running waits for its head, too.
+    delivery.handle(at(2), message(7, Some(1), 1));
+    delivery.handle(at(2), message(8, Some(3), 1));
+    assert_eq!(out(&mut delivery).sent(), [(8, "-NAK")]);
+    let then = done(&mut delivery, 3, jobs[0].id, Outcome::Ack);
+    assert_eq!(
+        then.sent(),
+        [(1, "+ACK"), (3, "-NAK"), (5, "-NAK"), (7, "-NAK")]
+    );
+    assert!(then.jobs.is_empty());
+    assert!(delivery.stopped());
+    assert_eq!(delivery.deadline(), None);
+}
+
+#[test]
+fn what_never_ran_is_given_back_in_stream_order_over_all_keys() {
+    let mut delivery = Delivery::new(config(10));
+    for (seq, key) in [
+        (1, Some(1)),
+        (2, Some(1)),
+        (3, Some(2)),
+        (4, Some(1)),
+        (5, None),
+    ] {
+        delivery.handle(at(0), message(seq, key, 1));
+    }
+    delivery.handle(at(0), Input::Stop);
+    let given: Vec<_> = out(&mut delivery).sent.iter().map(|sent| sent.0).collect();
+    assert_eq!(given, [1, 2, 3, 4, 5]);
+}
+
+#[test]
+fn a_failure_while_stopping_takes_its_successors_along_with_its_delay() {
+    let (mut delivery, jobs) = with(&[Some(1), Some(1)]);
+    delivery.handle(at(1), Input::Stop);
+    let retry_after = Some(Duration::from_nanos(7));
+    let then = done(
+        &mut delivery,
+        2,
+        jobs[0].id,
+        Outcome::Failed { retry_after },
+    );
+    let delayed = "-NAK {\"delay\": 7}";
+    assert_eq!(then.sent(), [(1, delayed), (2, delayed)]);
+    assert!(delivery.stopped());
+}
+
+#[test]
+fn a_job_that_nobody_started_can_be_taken_back() {
+    let (mut delivery, jobs) = with(&[Some(1), Some(1), None]);
+    assert!(delivery.take_back(jobs[0].id));
+    let again = out(&mut delivery);
+    assert_eq!((again.ran(), again.jobs[0].attempt), (vec![1], 1));
+    assert_ne!(again.jobs[0].id, jobs[0].id);
+    assert!(!delivery.take_back(jobs[0].id));
+    delivery.handle(at(1), Input::Stop);
+    assert!(out(&mut delivery).is_empty());
+    assert!(delivery.take_back(again.jobs[0].id));
+    assert_eq!(out(&mut delivery).sent(), [(1, "-NAK"), (2, "-NAK")]);
+    done(&mut delivery, 2, jobs[1].id, Outcome::Ack);
+    assert!(delivery.stopped());
+}

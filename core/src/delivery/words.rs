@@ -1,0 +1,159 @@
+//! What goes into a delivery machine and what comes out.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::jetstream::ack::Meta;
+use crate::keyed::Id;
+use crate::retry::Retry;
+use crate::{Outbound, Subject};
+
+/// What order is kept by; cheap to clone.
+pub type Key = Bytes;
+
+/// How deliveries are treated.
+#[derive(Clone, Copy, Debug)]
+pub struct Config {
+    /// Places: the most messages to be held at once, queued and waiting included.
+    /// At least one.
+    ///
+    /// The server may send more, when it answers pulls that were believed lost: up to
+    /// twice as many are held, what is beyond is given back at once.
+    pub window: usize,
+    /// The consumer's `ack_wait`: leases are renewed after a third of it. At least
+    /// 100 ms.
+    pub ack_wait: Duration,
+    /// Waits between a failure and the next attempt.
+    pub retry: Retry,
+    /// For jitter, and to hash what others choose.
+    pub seed: u64,
+}
+
+/// One run of a message. Means nothing once the run is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct JobId {
+    pub(super) id: Id,
+    pub(super) run: u32,
+}
+
+/// A message to be handled now.
+#[derive(Clone, Debug)]
+pub struct Job<T> {
+    /// To say what became of it.
+    pub id: JobId,
+    /// The message.
+    pub item: T,
+    /// What the server says of it.
+    pub meta: Meta,
+    /// How often this process has tried it, this time included.
+    pub attempt: u32,
+}
+
+/// What happened.
+#[derive(Clone, Debug)]
+pub enum Input<T> {
+    /// A message was delivered, for the first time or again.
+    Received {
+        /// What its reply subject says.
+        meta: Meta,
+        /// What its order is kept by; without a key it waits for nothing.
+        key: Option<Key>,
+        /// The message.
+        item: T,
+        /// Where it is acknowledged.
+        reply: Subject,
+    },
+    /// A job ended.
+    Done {
+        /// Which.
+        id: JobId,
+        /// How.
+        outcome: Outcome,
+    },
+    /// A job says that it is alive: its lease is renewed now.
+    Progress {
+        /// Which.
+        id: JobId,
+    },
+    /// The link is connected (as it is taken to be at first).
+    Connected,
+    /// The link is lost: acknowledgements are kept until it is back.
+    Disconnected,
+    /// Nothing new runs, what does not run is given back.
+    Stop,
+    /// Time passed.
+    Tick,
+}
+
+/// How a job ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Handled: it is acknowledged.
+    Ack,
+    /// Not handled: it runs again here after a delay, and holds its key until then.
+    Failed {
+        /// The delay; without it, that of [`Config::retry`].
+        retry_after: Option<Duration>,
+    },
+    /// It is given back to the server, to be delivered again.
+    Nak {
+        /// Not before this time has passed.
+        after: Option<Duration>,
+    },
+    /// It is given up: the server does not deliver it again.
+    Term {
+        /// For the server's advisory.
+        reason: Option<Box<str>>,
+    },
+    /// The worker acknowledged it itself and has that confirmed.
+    Settled,
+    /// Its handle was dropped unsettled: it is given back, and an event says so.
+    Returned,
+}
+
+/// What is to be done.
+#[derive(Clone, Debug)]
+pub enum Output<T> {
+    /// Handle this message, and say [`Input::Done`].
+    Run(Job<T>),
+    /// Publish this.
+    Publish(Outbound),
+    /// This is news.
+    Event(DeliveryEvent),
+}
+
+/// News of deliveries.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum DeliveryEvent {
+    /// A message failed. It runs again after the delay; its key waits.
+    Retrying {
+        /// The message's sequence in its stream.
+        stream_seq: u64,
+        /// Which attempt failed; the first is 1.
+        attempt: u32,
+        /// The delay.
+        delay: Duration,
+    },
+    /// A message's handle was dropped unsettled.
+    Returned {
+        /// The message's sequence in its stream.
+        stream_seq: u64,
+    },
+    /// A message that was given back is not waited for any longer; later ones of its
+    /// key go on. Another process may have it.
+    NotReturned {
+        /// The message's sequence in its stream.
+        stream_seq: u64,
+    },
+    /// More messages came than twice the places, and this one was given back at once;
+    /// its key's order is not kept.
+    Overflow {
+        /// The message's sequence in its stream.
+        stream_seq: u64,
+    },
+    /// The link was lost for so long that acknowledgements had to be dropped. The
+    /// server delivers their messages again.
+    AckDropped,
+}

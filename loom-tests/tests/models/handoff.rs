@@ -1,0 +1,226 @@
+//! Models of `shared::handoff`.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+
+use core_loom::shared::handoff::{Handoff, Worker};
+use loom::cell::UnsafeCell;
+use loom::future::block_on;
+use loom::thread;
+
+use crate::support::{Model, Wakes, bounded, exhaustive, models};
+
+pub(crate) const MODELS: &[Model] = models![
+    no_worker_sleeps_while_a_job_waits,
+    two_workers_share_two_jobs,
+    the_driver_hears_of_every_completion,
+    two_completions_and_their_payloads_arrive,
+    closing_tells_idle_workers,
+    closing_loses_no_job,
+    a_dropped_worker_passes_its_wake_up_on,
+    push_work_done_and_close,
+];
+
+/// A job or completion that tells when two threads touch it unordered.
+struct Item(UnsafeCell<()>);
+
+fn item() -> Item {
+    let item = Item(UnsafeCell::new(()));
+    item.touch();
+    item
+}
+
+impl Item {
+    fn touch(&self) {
+        self.0.with_mut(|_| ());
+    }
+}
+
+fn next<J, D>(worker: &mut Worker<J, D>) -> Option<J> {
+    block_on(poll_fn(|cx| worker.poll_next(cx)))
+}
+
+/// Invariant: no worker sleeps while a job waits; the job comes with all that was
+/// done to it.
+/// Threads: one pushes two jobs, one takes two. Exhaustive.
+/// Seen to fail: no look at the jobs in `go_idle`; the wake in `push` left out.
+fn no_worker_sleeps_while_a_job_waits() {
+    exhaustive(|| {
+        let handoff = Arc::new(Handoff::<Item, ()>::new(2));
+        let mut worker = Handoff::worker(&handoff);
+        let taker = thread::spawn(move || {
+            next(&mut worker).unwrap().touch();
+            next(&mut worker).unwrap().touch();
+        });
+        assert!(handoff.push(item()).is_ok());
+        assert!(handoff.push(item()).is_ok());
+        taker.join().unwrap();
+    });
+}
+
+/// Invariant: no job is lost or taken twice; both workers come to their job.
+/// Threads: one pushes two jobs, two take one each. Bounded at 3 preemptions.
+/// Seen to fail: a wake-up that leaves the woken worker in the list.
+fn two_workers_share_two_jobs() {
+    bounded(3, || {
+        let handoff = Arc::new(Handoff::<_, ()>::new(2));
+        let takers = [(); 2].map(|()| {
+            let mut worker = Handoff::worker(&handoff);
+            thread::spawn(move || next(&mut worker).unwrap())
+        });
+        assert!(handoff.push(1).is_ok());
+        assert!(handoff.push(2).is_ok());
+        let mut taken = takers.map(|taker| taker.join().unwrap());
+        taken.sort_unstable();
+        assert_eq!(taken, [1, 2]);
+    });
+}
+
+/// Invariant: a completion is not missed by a driver that goes to sleep, and comes
+/// with all that was done to it; then its place is free.
+/// Threads: one works, one drives. Exhaustive.
+/// Seen to fail: the second look in `poll_done` removed; the wake in `done` removed.
+fn the_driver_hears_of_every_completion() {
+    exhaustive(|| {
+        let handoff = Arc::new(Handoff::new(1));
+        let mut worker = Handoff::worker(&handoff);
+        let taker = thread::spawn(move || {
+            let job: Item = next(&mut worker).unwrap();
+            job.touch();
+            assert!(worker.handoff().done(job).is_ok());
+        });
+        assert!(handoff.push(item()).is_ok());
+        block_on(poll_fn(|cx| handoff.poll_done(cx))).touch();
+        assert_eq!(handoff.outstanding(), 0);
+        assert!(handoff.push(item()).is_ok());
+        taker.join().unwrap();
+    });
+}
+
+/// Invariant: as above.
+/// Threads: two complete once each, one drives. Exhaustive.
+fn two_completions_and_their_payloads_arrive() {
+    exhaustive(|| {
+        let handoff = Arc::new(Handoff::new(2));
+        for _ in 0..2 {
+            assert!(handoff.push(item()).is_ok());
+        }
+        let takers = [(); 2].map(|()| {
+            let mut worker = Handoff::worker(&handoff);
+            let job: Item = next(&mut worker).unwrap();
+            thread::spawn(move || {
+                job.touch();
+                assert!(worker.handoff().done(job).is_ok());
+            })
+        });
+        for _ in 0..2 {
+            block_on(poll_fn(|cx| handoff.poll_done(cx))).touch();
+        }
+        assert_eq!(handoff.outstanding(), 0);
+        for taker in takers {
+            taker.join().unwrap();
+        }
+    });
+}
+
+/// Invariant: closing tells everyone.
+/// Threads: two wait for a job, one closes. Exhaustive.
+/// Seen to fail: no look at CLOSED in `go_idle`; one worker woken in place of all.
+fn closing_tells_idle_workers() {
+    exhaustive(|| {
+        let handoff = Arc::new(Handoff::<(), ()>::new(1));
+        let takers = [(); 2].map(|()| {
+            let mut worker = Handoff::worker(&handoff);
+            thread::spawn(move || assert_eq!(next(&mut worker), None))
+        });
+        handoff.close();
+        for taker in takers {
+            taker.join().unwrap();
+        }
+    });
+}
+
+/// Invariant: every job is taken by a worker, taken back, or given back, once, when
+/// a push, a worker and a close run against each other.
+/// Threads: one pushes, one takes until the end, one closes and takes back.
+/// Bounded at 3 preemptions.
+/// Seen to fail: the look at CLOSED after the add in `push` removed.
+fn closing_loses_no_job() {
+    bounded(3, || {
+        let handoff = Arc::new(Handoff::<u8, ()>::new(2));
+        let mut worker = Handoff::worker(&handoff);
+        let taker = thread::spawn(move || {
+            let mut taken = 0;
+            while next(&mut worker).is_some() {
+                taken += 1;
+            }
+            taken
+        });
+        let pusher = thread::spawn({
+            let handoff = Arc::clone(&handoff);
+            move || usize::from(handoff.push(1).is_err())
+        });
+        handoff.close();
+        let mut found = usize::from(handoff.take_back().is_some());
+        found += taker.join().unwrap();
+        found += pusher.join().unwrap();
+        assert_eq!(found, 1);
+        assert!(handoff.take_back().is_none());
+        assert_eq!(handoff.waiting().jobs, 0);
+    });
+}
+
+/// Invariant: a worker that is dropped after it was woken passes its wake-up on.
+/// Threads: one pushes, one drops an idle worker, while another stays idle.
+/// Exhaustive.
+/// Seen to fail: the `wake_one` in `Worker::drop` removed.
+fn a_dropped_worker_passes_its_wake_up_on() {
+    exhaustive(|| {
+        let handoff = Arc::new(Handoff::<u8, ()>::new(1));
+        let mut stays = Handoff::worker(&handoff);
+        let mut goes = Handoff::worker(&handoff);
+        let (woken, waker) = Wakes::waker();
+        let mut cx = std::task::Context::from_waker(&waker);
+        assert!(stays.poll_next(&mut cx).is_pending());
+        // The later one is woken first.
+        let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+        assert!(goes.poll_next(&mut cx).is_pending());
+        let dropper = thread::spawn(move || drop(goes));
+        assert!(handoff.push(1).is_ok());
+        dropper.join().unwrap();
+        assert_eq!(woken.count(), 1);
+        assert_eq!(next(&mut stays), Some(1));
+    });
+}
+
+/// Push x work x completion x close: what was pushed is completed or taken back, and
+/// all places are free in the end.
+/// Threads: two work until the end, one drives. Bounded at 2 preemptions.
+fn push_work_done_and_close() {
+    bounded(2, || {
+        let handoff = Arc::new(Handoff::new(2));
+        let workers = [(); 2].map(|()| {
+            let mut worker = Handoff::worker(&handoff);
+            thread::spawn(move || {
+                while let Some(job) = next(&mut worker) {
+                    let job: Item = job;
+                    job.touch();
+                    assert!(worker.handoff().done(job).is_ok());
+                }
+            })
+        });
+        assert!(handoff.push(item()).is_ok());
+        assert!(handoff.push(item()).is_ok());
+        block_on(poll_fn(|cx| handoff.poll_done(cx))).touch();
+        handoff.close();
+        while let Some(job) = handoff.take_back() {
+            job.touch();
+        }
+        while handoff.outstanding() > 0 {
+            block_on(poll_fn(|cx| handoff.poll_done(cx))).touch();
+        }
+        for worker in workers {
+            worker.join().unwrap();
+        }
+    });
+}

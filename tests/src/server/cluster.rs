@@ -1,0 +1,105 @@
+//! Several servers that replicate for each other.
+
+use std::net::TcpListener;
+use std::time::Instant;
+
+use super::{Builder, PATIENCE, Server, pause};
+use crate::failure::{Doing as _, Failure};
+
+/// A cluster of nats-servers of one test, named `n0`, `n1`, ...
+#[derive(Debug)]
+pub struct Cluster {
+    servers: Vec<Server>,
+}
+
+impl Cluster {
+    /// Starts a cluster of `size` servers and waits until each of them is healthy.
+    ///
+    /// # Errors
+    /// As [`start_with`](Self::start_with).
+    pub fn start(size: usize) -> Result<Self, Failure> {
+        Self::start_with(size, Server::builder())
+    }
+
+    /// The same, with the settings of `builder` for every server; clients are not
+    /// told of the other servers, so that they stay where a test put them.
+    ///
+    /// # Errors
+    /// When a server does not start, or the cluster finds no leader.
+    pub fn start_with(size: usize, builder: Builder) -> Result<Self, Failure> {
+        let ports = free_ports(2 * size)?;
+        let (clients, routes) = ports.split_at(size);
+        let urls: Vec<String> = routes
+            .iter()
+            .map(|port| format!("\"nats-route://127.0.0.1:{port}\""))
+            .collect();
+        let servers = clients
+            .iter()
+            .zip(routes)
+            .enumerate()
+            .map(|(index, (&client, route))| {
+                builder
+                    .clone()
+                    .name(&format!("n{index}"))
+                    .port(client)
+                    .config(&format!(
+                        "cluster {{\nname: test\nlisten: \"127.0.0.1:{route}\"\n\
+                         no_advertise: true\npool_size: 1\nroutes: [{}]\n}}",
+                        urls.join(", ")
+                    ))
+                    .start()
+            })
+            .collect::<Result<Vec<_>, _>>()?;
+        let cluster = Self { servers };
+        cluster.wait_until_healthy()?;
+        Ok(cluster)
+    }
+
+    /// Its servers, in the order of their names.
+    #[must_use]
+    pub fn servers(&self) -> &[Server] {
+        &self.servers
+    }
+
+    /// Where clients find its servers.
+    #[must_use]
+    pub fn urls(&self) -> Vec<String> {
+        self.servers.iter().map(Server::url).collect()
+    }
+
+    /// Waits until every server is healthy: after a start, and after one came
+    /// back.
+    ///
+    /// # Errors
+    /// When they are not within twenty seconds; an election takes up to nine.
+    pub fn wait_until_healthy(&self) -> Result<(), Failure> {
+        let deadline = Instant::now() + PATIENCE;
+        for server in &self.servers {
+            while !server.healthy() {
+                if Instant::now() > deadline {
+                    return Err(Failure::new(
+                        "waiting for the cluster",
+                        format_args!("{} is not healthy after {PATIENCE:?}", server.url()),
+                    ));
+                }
+                pause();
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Ports that nobody listens on: bound all at once, so that they differ, and
+/// given back.
+fn free_ports(count: usize) -> Result<Vec<u16>, Failure> {
+    let what = "looking for free ports";
+    let listeners = (0..count)
+        .map(|_| TcpListener::bind("127.0.0.1:0"))
+        .collect::<Result<Vec<_>, _>>()
+        .doing(what)?;
+    listeners
+        .iter()
+        .map(|listener| listener.local_addr().map(|address| address.port()))
+        .collect::<Result<_, _>>()
+        .doing(what)
+}
