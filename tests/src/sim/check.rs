@@ -408,8 +408,12 @@ fn answers(history: &History, found: &mut Vec<Violation>) {
 }
 
 /// A bus waits for one answer at a time to "create this stream".
+///
+/// It waits until its request's time is over, or the publish that needs the stream
+/// has failed: which one that was is not seen, so any may have been.
 fn creation(history: &History, found: &mut Vec<Violation>) {
     let mut open: Vec<(Time, usize, &str, &str)> = Vec::new();
+    let mut published = BTreeMap::new();
     for (now, entry) in &history.entries {
         // After this the bus does not wait for it any more.
         open.retain(|(asked, ..)| now.since(*asked) < history.request_timeout);
@@ -430,6 +434,11 @@ fn creation(history: &History, found: &mut Vec<Violation>) {
                 open.retain(|(_, other, _, to)| (other, to) != (bus, &reply.as_str()));
             }
             Entry::Down { bus } => open.retain(|(_, other, ..)| other != bus),
+            Entry::Published { call, .. } => _ = published.insert(*call, *now),
+            Entry::Answered { call, answer: Answer::Failed(_) } => {
+                let began = published.get(call).copied().unwrap_or(Time::NEVER);
+                open.retain(|(asked, ..)| *asked < began);
+            }
             _ => {}
         }
     }

@@ -11,10 +11,14 @@ use super::rng::Rng;
 pub struct Plan {
     /// Where it comes from, and where all other chance of the run starts.
     pub seed: u64,
-    /// Buses on one broker: processes that share their groups.
+    /// Buses that are opened at first: processes that share their groups.
     pub buses: usize,
-    /// Whether the first of two buses is closed in the middle of the storm.
+    /// Whether the first bus is closed in the middle of the storm.
     pub early_close: bool,
+    /// Whether another bus is opened in its place.
+    pub restart: bool,
+    /// Whether somebody deletes a consumer in the middle of the storm.
+    pub sabotage: bool,
     /// What is published to and handled.
     pub topics: Vec<Topic>,
     /// Keys of each topic.
@@ -29,7 +33,7 @@ pub struct Plan {
     pub window: usize,
     /// How long a publish may take.
     pub publish_timeout: Duration,
-    /// Handlers of a subscription at once, and events that it holds.
+    /// Handlers of a subscription at once.
     pub concurrency: usize,
     /// Events that a subscription holds.
     pub held: usize,
@@ -74,12 +78,19 @@ const fn topic(name: &'static str, raw: bool, groups: &'static [&'static str]) -
 }
 
 impl Plan {
+    /// All buses that there ever are.
+    #[must_use]
+    pub const fn processes(&self) -> usize {
+        self.buses + self.restart as usize
+    }
+
     /// What `seed` stands for.
     #[must_use]
     pub fn new(seed: u64) -> Self {
         let mut rng = Rng::new(seed);
         let millis = |count| Duration::from_millis(count);
         let buses = if rng.chance(400) { 2 } else { 1 };
+        let early_close = rng.chance(300);
         let mut topics = TOPICS.to_vec();
         while topics.len() > 2 && rng.chance(500) {
             let gone = rng.below(topics.len() as u64);
@@ -95,7 +106,9 @@ impl Plan {
         Self {
             seed,
             buses,
-            early_close: buses == 2 && rng.chance(400),
+            early_close,
+            restart: early_close && (buses == 1 || rng.chance(500)),
+            sabotage: rng.chance(150),
             topics,
             keys: rng.between(1, 6),
             publishers: rng.between(1, 3),
@@ -132,8 +145,8 @@ fn cuts(rng: &mut Rng) -> Faults {
 
 fn storm(rng: &mut Rng) -> Faults {
     Faults {
-        lose_out: *pick(rng, &[0, 20, 100]),
-        lose_in: *pick(rng, &[0, 20, 100]),
+        lose_out: *pick(rng, &[0, 20, 200]),
+        lose_in: *pick(rng, &[0, 20, 200]),
         duplicate: *pick(rng, &[0, 50, 200]),
         delay: *pick(rng, &[0, 100, 700]),
         late: Duration::from_millis(*pick(rng, &[1, 30, 400])),

@@ -10,8 +10,8 @@ use std::time::Duration;
 use futures_core::future::BoxFuture;
 use jetbus::link::{BrokerConfig, EmbeddedBroker};
 use jetbus::runtime::Runtime;
-use jetbus::{Builder, Bus, Stream};
-use jetbus_core::names;
+use jetbus::{Builder, Bus, Stream, Subscription};
+use jetbus_core::{Time, names};
 
 use super::check::{Violation, check};
 use super::history::{Entry, Group, History, Log};
@@ -90,8 +90,10 @@ struct Shared {
 
 /// A bus and the network that it is behind.
 struct Process {
+    number: usize,
     bus: Bus,
     link: Arc<FaultyLink>,
+    subscriptions: Vec<Subscription>,
 }
 
 impl World {
@@ -125,30 +127,34 @@ impl World {
             seed: rng.next(),
             ..BrokerConfig::default()
         });
-        let mut processes = Vec::new();
-        for number in 0..plan.buses {
-            processes.push(self.open(&broker, number, &mut rng).await);
-        }
         let end = sim.now() + plan.storm;
         let work = Work::default();
-        let mut subscriptions = Vec::new();
-        for (number, process) in processes.iter().enumerate() {
-            process.link.set_faults(plan.faults);
-            if let Some(stays) = plan.stays {
-                let (link, gone) = (Arc::clone(&process.link), plan.gone);
-                work.spawn(sim, Box::pin(async move { link.flicker(end, stays, gone).await }));
-            }
-            for _ in 0..plan.publishers {
-                let (world, bus) = (self.clone(), process.bus.clone());
-                work.spawn(sim, Box::pin(async move { publish::run(&world, &bus).await }));
-            }
-            subscriptions.extend(handle::start(self, &process.bus, number).await);
+        let reader = reader::Reader::new(&broker, &self.0.runtime).await;
+        let mut processes = Vec::new();
+        for _ in 0..plan.buses {
+            let process = self.open(&broker, processes.len(), &mut rng).await;
+            processes.push(process);
+        }
+        for process in &mut processes {
+            self.begin(process, end, &work).await;
+        }
+        if plan.sabotage {
+            self.pause(plan.storm / 2).await;
+            let groups = self.groups();
+            let victim = self.with_rng(|rng| rng.below(groups.len() as u64));
+            let victim = usize::try_from(victim).ok().and_then(|victim| groups.get(victim));
+            reader.delete_consumer(victim.map_or("", |group| &group.consumer)).await;
         }
         if plan.early_close
             && let Some(first) = processes.first()
         {
-            self.pause(plan.storm).await;
-            self.close(0, &first.bus).await;
+            self.pause(plan.storm / 2).await;
+            self.close(first).await;
+        }
+        if plan.restart {
+            let mut process = self.open(&broker, processes.len(), &mut rng).await;
+            self.begin(&mut process, end, &work).await;
+            processes.push(process);
         }
         sim.sleep_until(end).await;
         for process in &processes {
@@ -157,12 +163,11 @@ impl World {
         work.ended().await;
         self.pause(plan.faults.late).await;
 
-        let reader = reader::Reader::new(&broker, &self.0.runtime).await;
         self.caught_up(&reader).await;
-        for (number, process) in processes.iter().enumerate() {
-            self.close(number, &process.bus).await;
+        for process in &processes {
+            self.close(process).await;
         }
-        drop(subscriptions);
+        drop(processes);
         let stored = reader.read().await;
         reader.close().await;
         History {
@@ -192,9 +197,24 @@ impl World {
             .open()
             .await;
         match bus {
-            Ok(bus) => Process { bus, link },
+            Ok(bus) => Process { number, bus, link, subscriptions: Vec::new() },
             Err(error) => panic!("a bus on a calm link opens: {error}"),
         }
+    }
+
+    /// Lets it storm around a bus, publishes there and handles.
+    async fn begin(&self, process: &mut Process, end: Time, work: &Work) {
+        let Shared { plan, sim, .. } = &*self.0;
+        process.link.set_faults(plan.faults);
+        if let Some(stays) = plan.stays {
+            let (link, gone) = (Arc::clone(&process.link), plan.gone);
+            work.spawn(sim, Box::pin(async move { link.flicker(end, stays, gone).await }));
+        }
+        for _ in 0..plan.publishers {
+            let (world, bus) = (self.clone(), process.bus.clone());
+            work.spawn(sim, Box::pin(async move { publish::run(&world, &bus).await }));
+        }
+        process.subscriptions = handle::start(self, &process.bus, process.number).await;
     }
 
     /// Waits until all that is stored has been handled, or it is time to say that it
@@ -221,10 +241,10 @@ impl World {
     }
 
     /// Closes a bus, for several callers at once.
-    async fn close(&self, number: usize, bus: &Bus) {
+    async fn close(&self, process: &Process) {
         let work = Work::default();
         for _ in 0..3 {
-            let (world, bus) = (self.clone(), bus.clone());
+            let (world, bus, number) = (self.clone(), process.bus.clone(), process.number);
             work.spawn(
                 &self.0.sim,
                 Box::pin(async move {
@@ -241,13 +261,13 @@ impl World {
     }
 
     fn groups(&self) -> Vec<Group> {
-        let Plan { topics, buses, .. } = &self.0.plan;
+        let Plan { topics, .. } = &self.0.plan;
         let all = topics.iter().flat_map(|topic| topic.groups.iter().map(move |group| (topic.name, *group)));
         all.map(|(topic, group)| Group {
             name: group.into(),
             topic: topic.into(),
             consumer: names::durable(group, topic, None).unwrap_or_default(),
-            buses: *buses,
+            buses: self.0.plan.processes(),
         })
         .collect()
     }

@@ -294,6 +294,20 @@ fn two_creations_of_a_stream_at_once_are_found() {
 }
 
 #[test]
+fn a_publish_that_fails_waits_for_no_creation_any_more() {
+    let failed = Entry::Answered {
+        call: 3,
+        answer: Answer::Failed("late".into()),
+    };
+    let entries = [published(3, 3), create("r1"), failed.clone(), create("r2")];
+    assert_eq!(check(&replaced(&create("r1"), &entries)), []);
+    // One that began later did not wait for it.
+    let entries = [create("r1"), published(3, 3), failed, create("r2")];
+    let expected = Violation::CreatedAtOnce { bus: 0, stream: STREAM.into() };
+    assert_eq!(check(&replaced(&create("r1"), &entries)), [expected]);
+}
+
+#[test]
 fn a_close_that_is_late_or_differs_is_found() {
     let missing = replaced(&closed(2, "fine"), &[]);
     assert_eq!(

@@ -43,6 +43,15 @@ impl Reader {
         all
     }
 
+    /// Deletes a consumer, of whichever stream has it.
+    pub(super) async fn delete_consumer(&self, consumer: &str) {
+        let names = self.ask("STREAM.NAMES", &json!({})).await;
+        for stream in names["streams"].as_array().into_iter().flatten() {
+            let stream = stream.as_str().unwrap_or_default();
+            self.ask(&format!("CONSUMER.DELETE.{stream}.{consumer}"), &json!({})).await;
+        }
+    }
+
     pub(super) async fn close(&self) {
         self.0.close().await;
     }
