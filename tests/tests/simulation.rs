@@ -33,7 +33,12 @@ fn all_keep_the_rules(seeds: impl Iterator<Item = u64>) {
         return;
     }
     let failures: Vec<_> = seeds.filter_map(failure).collect();
-    assert!(failures.is_empty(), "{} seeds failed\n{}", failures.len(), failures.concat());
+    assert!(
+        failures.is_empty(),
+        "{} seeds failed\n{}",
+        failures.len(),
+        failures.concat()
+    );
 }
 
 // Two halves, for two cores.
@@ -66,7 +71,10 @@ fn the_chosen_seed_keeps_the_rules() {
 fn print(report: &Report) {
     println!("{:#?}", report.plan);
     for (time, entry) in &report.history.entries {
-        println!("{:>12.6} {entry:?}", time.since(jetbus::Time::ZERO).as_secs_f64());
+        println!(
+            "{:>12.6} {entry:?}",
+            time.since(jetbus::Time::ZERO).as_secs_f64()
+        );
     }
     for ((stream, sequence), stored) in &report.history.stored {
         println!("{stream} {sequence}: {stored:?}");
@@ -98,8 +106,12 @@ fn the_seeds_see_every_kind_of_weather() {
                 Entry::Ended { done: false, .. } => "failed",
                 Entry::Ended { done: true, .. } => "handled",
                 Entry::Answered { answer, .. } => match answer {
-                    Answer::Stored { duplicate: false, .. } => "stored",
-                    Answer::Stored { duplicate: true, .. } => "duplicate",
+                    Answer::Stored {
+                        duplicate: false, ..
+                    } => "stored",
+                    Answer::Stored {
+                        duplicate: true, ..
+                    } => "duplicate",
                     Answer::Unknown => "unknown",
                     Answer::Failed(_) => "refused",
                 },
@@ -108,7 +120,16 @@ fn the_seeds_see_every_kind_of_weather() {
             *seen.entry(kind).or_default() += 1;
         }
     }
-    for kind in ["lost", "broken", "created", "failed", "handled", "stored", "duplicate", "unknown"] {
+    for kind in [
+        "lost",
+        "broken",
+        "created",
+        "failed",
+        "handled",
+        "stored",
+        "duplicate",
+        "unknown",
+    ] {
         let count = seen.get(kind).copied().unwrap_or(0);
         assert!(count >= 10, "{kind}: {count} times in {seen:?}");
     }

@@ -241,8 +241,8 @@ fn true_handling(history: &History, runs: &[Run<'_>], found: &mut Vec<Violation>
 /// In one process the first successes of a key come in the order of the stream.
 ///
 /// One excuse: the earlier event had never reached this process when the later one
-/// started, because the network had lost a delivery of it or another process shares
-/// the group. The server then delivers it later, and nobody here could know of it.
+/// did, because the network had lost a delivery of it or another process shares the
+/// group. The server then delivers it later, and nobody here could know of it.
 fn order(history: &History, runs: &[Run<'_>], found: &mut Vec<Violation>) {
     let passages = Passages::of(history);
     let mut first: BTreeMap<_, BTreeMap<u64, &Run<'_>>> = BTreeMap::new();
@@ -262,15 +262,15 @@ fn order(history: &History, runs: &[Run<'_>], found: &mut Vec<Violation>) {
             .iter()
             .find(|known| known.name == *group && known.topic == *topic);
         for (earlier, late) in line {
-            let overtaking = line.range(earlier + 1..).find(|(_, run)| {
+            let overtaking = line.range(earlier + 1..).find(|(later, run)| {
                 let missing = known.is_some_and(|known| {
-                    let passage = Passage {
+                    let [earlier, later] = [earlier, later].map(|sequence| Passage {
                         bus: *bus,
                         consumer: known.consumer.clone(),
                         stream: late.stream.to_owned(),
-                        sequence: *earlier,
-                    };
-                    passages.missing(&passage, known.buses, run.started)
+                        sequence: *sequence,
+                    });
+                    passages.missing(&earlier, &later, known.buses)
                 });
                 run.ended < late.ended && !missing
             });
@@ -309,11 +309,14 @@ impl Passages {
         passages
     }
 
-    /// Whether a message had not come by `place`, and may have been missing.
-    fn missing(&self, passage: &Passage, buses: usize, place: usize) -> bool {
-        let before = |first: Option<&usize>| first.is_some_and(|first| *first < place);
-        let arrived = before(self.arrived.get(&id(passage)));
-        let lost = before(self.lost.get(&id(passage)));
+    /// Whether a message had not come when a later one did, and may have been missing.
+    fn missing(&self, earlier: &Passage, later: &Passage, buses: usize) -> bool {
+        let Some(place) = self.arrived.get(&id(later)) else {
+            return false;
+        };
+        let before = |first: Option<&usize>| first.is_some_and(|first| first < place);
+        let arrived = before(self.arrived.get(&id(earlier)));
+        let lost = before(self.lost.get(&id(earlier)));
         !arrived && (lost || buses > 1)
     }
 }
@@ -409,39 +412,64 @@ fn answers(history: &History, found: &mut Vec<Violation>) {
 
 /// A bus waits for one answer at a time to "create this stream".
 ///
-/// It waits until its request's time is over, or the publish that needs the stream
-/// has failed: which one that was is not seen, so any may have been.
+/// One wait may take several attempts: the link took none, or broke. It is over with
+/// the answer, with the time for a request, or when the publish that needs the
+/// stream has failed: which one that was is not seen, so any may have been.
 fn creation(history: &History, found: &mut Vec<Violation>) {
-    let mut open: Vec<(Time, usize, &str, &str)> = Vec::new();
+    let mut waits: BTreeMap<(usize, &str), Wait<'_>> = BTreeMap::new();
     let mut published = BTreeMap::new();
     for (now, entry) in &history.entries {
-        // After this the bus does not wait for it any more.
-        open.retain(|(asked, ..)| now.since(*asked) < history.request_timeout);
         match entry {
             Entry::Create { bus, stream, reply } => {
-                if open
-                    .iter()
-                    .any(|(_, other, name, _)| (other, name) == (bus, &stream.as_str()))
-                {
+                let fresh = Wait {
+                    since: *now,
+                    reply: None,
+                };
+                let wait = waits.entry((*bus, stream)).or_insert(fresh);
+                if now.since(wait.since) >= history.request_timeout {
+                    *wait = fresh;
+                }
+                if wait.reply.replace(reply).is_some() {
                     found.push(Violation::CreatedAtOnce {
                         bus: *bus,
                         stream: stream.clone(),
                     });
                 }
-                open.push((*now, *bus, stream, reply));
+            }
+            Entry::NotTaken { bus, reply } => {
+                let waits = waits.iter_mut().filter(|((of, _), _)| of == bus);
+                for (_, wait) in waits.filter(|(_, wait)| wait.reply == Some(reply)) {
+                    wait.reply = None;
+                }
+            }
+            Entry::Down { bus } => {
+                for (_, wait) in waits.iter_mut().filter(|((of, _), _)| of == bus) {
+                    wait.reply = None;
+                }
             }
             Entry::Created { bus, reply } => {
-                open.retain(|(_, other, _, to)| (other, to) != (bus, &reply.as_str()));
+                waits.retain(|(of, _), wait| (of, wait.reply) != (bus, Some(reply)));
             }
-            Entry::Down { bus } => open.retain(|(_, other, ..)| other != bus),
             Entry::Published { call, .. } => _ = published.insert(*call, *now),
-            Entry::Answered { call, answer: Answer::Failed(_) } => {
+            Entry::Answered {
+                call,
+                answer: Answer::Failed(_),
+            } => {
                 let began = published.get(call).copied().unwrap_or(Time::NEVER);
-                open.retain(|(asked, ..)| *asked < began);
+                waits.retain(|_, wait| wait.since < began);
             }
             _ => {}
         }
     }
+}
+
+/// A bus waits for a stream to be created.
+#[derive(Clone, Copy)]
+struct Wait<'a> {
+    /// Since the first attempt.
+    since: Time,
+    /// Where the answer goes; none while nothing was sent that can be answered.
+    reply: Option<&'a str>,
 }
 
 /// Every closer is answered in time, and all of a bus with the same.

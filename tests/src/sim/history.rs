@@ -70,11 +70,18 @@ pub enum Entry {
         /// Where the answer goes.
         reply: String,
     },
-    /// The answer reached the bus, or the request was not taken after all.
+    /// The link did not take the request.
+    NotTaken {
+        /// Which bus.
+        bus: usize,
+        /// Where the answer would have gone.
+        reply: String,
+    },
+    /// The answer reached the bus.
     Created {
         /// Which bus.
         bus: usize,
-        /// Where the answer went.
+        /// Where it went.
         reply: String,
     },
     /// The link of a bus broke: no request before is answered.

@@ -57,11 +57,11 @@ impl Faults {
 /// What a watcher of a link sees.
 #[derive(Clone, Copy, Debug)]
 pub enum Sight<'a> {
-    /// The bus handed over a message, whatever becomes of it.
+    /// The bus hands over a message, whatever becomes of it.
     Handed(Publish<'a>),
     /// The bus took this message out of an inbox.
     Arrived(&'a Message),
-    /// The link behind refused what was handed over.
+    /// What was handed over was not taken.
     Refused(Publish<'a>),
     /// This message to the bus never arrives.
     Lost(&'a Message),
@@ -336,11 +336,18 @@ impl Link for FaultyLink {
                 let seen = self.0.with(|state| (state.up, state.breaks));
                 // While it is down the subscription is only noted, as a client does.
                 let inbox = match seen.0 {
-                    true => Some(self.0.inner.subscribe(pattern.clone(), group.clone()).await?),
+                    true => Some(
+                        self.0
+                            .inner
+                            .subscribe(pattern.clone(), group.clone())
+                            .await?,
+                    ),
                     false => None,
                 };
                 // Broken or back meanwhile: once more.
-                if let Some(inbox) = FaultyInbox::new(&self.0, seen, pattern.clone(), group.clone(), inbox) {
+                if let Some(inbox) =
+                    FaultyInbox::new(&self.0, seen, pattern.clone(), group.clone(), inbox)
+                {
                     return Ok(Box::new(inbox) as _);
                 }
             }

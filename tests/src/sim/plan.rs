@@ -115,7 +115,7 @@ impl Plan {
             events: rng.between(5, 30),
             pause: millis(rng.between(0, 120)),
             window: usize::try_from(rng.between(1, 64)).unwrap_or(1),
-            publish_timeout: millis(rng.between(1_000, 15_000)),
+            publish_timeout: millis(*pick(&mut rng, &[500, 1_500, 4_000, 15_000])),
             concurrency: usize::try_from(rng.between(1, 16)).unwrap_or(1),
             held: usize::try_from(rng.between(1, 100)).unwrap_or(1),
             ack_wait: millis(rng.between(1_000, 4_000)),

@@ -142,8 +142,12 @@ impl World {
             self.pause(plan.storm / 2).await;
             let groups = self.groups();
             let victim = self.with_rng(|rng| rng.below(groups.len() as u64));
-            let victim = usize::try_from(victim).ok().and_then(|victim| groups.get(victim));
-            reader.delete_consumer(victim.map_or("", |group| &group.consumer)).await;
+            let victim = usize::try_from(victim)
+                .ok()
+                .and_then(|victim| groups.get(victim));
+            reader
+                .delete_consumer(victim.map_or("", |group| &group.consumer))
+                .await;
         }
         if plan.early_close
             && let Some(first) = processes.first()
@@ -181,7 +185,13 @@ impl World {
     }
 
     async fn open(&self, broker: &EmbeddedBroker, number: usize, rng: &mut Rng) -> Process {
-        let Shared { plan, sim, runtime, log, .. } = &*self.0;
+        let Shared {
+            plan,
+            sim,
+            runtime,
+            log,
+            ..
+        } = &*self.0;
         let inner = broker.connect(Arc::clone(runtime)).await;
         let watcher = watch::watcher(log, number);
         let link = FaultyLink::new(Arc::new(inner), sim, rng.next(), watcher);
@@ -197,7 +207,12 @@ impl World {
             .open()
             .await;
         match bus {
-            Ok(bus) => Process { number, bus, link, subscriptions: Vec::new() },
+            Ok(bus) => Process {
+                number,
+                bus,
+                link,
+                subscriptions: Vec::new(),
+            },
             Err(error) => panic!("a bus on a calm link opens: {error}"),
         }
     }
@@ -208,11 +223,17 @@ impl World {
         process.link.set_faults(plan.faults);
         if let Some(stays) = plan.stays {
             let (link, gone) = (Arc::clone(&process.link), plan.gone);
-            work.spawn(sim, Box::pin(async move { link.flicker(end, stays, gone).await }));
+            work.spawn(
+                sim,
+                Box::pin(async move { link.flicker(end, stays, gone).await }),
+            );
         }
         for _ in 0..plan.publishers {
             let (world, bus) = (self.clone(), process.bus.clone());
-            work.spawn(sim, Box::pin(async move { publish::run(&world, &bus).await }));
+            work.spawn(
+                sim,
+                Box::pin(async move { publish::run(&world, &bus).await }),
+            );
         }
         process.subscriptions = handle::start(self, &process.bus, process.number).await;
     }
@@ -251,9 +272,16 @@ impl World {
                     let log = &world.0.log;
                     let closer = world.number();
                     world.pause(Duration::from_millis(20)).await;
-                    log.add(Entry::Closing { bus: number, closer });
+                    log.add(Entry::Closing {
+                        bus: number,
+                        closer,
+                    });
                     let report = format!("{:?}", bus.close().await);
-                    log.add(Entry::Closed { bus: number, closer, report });
+                    log.add(Entry::Closed {
+                        bus: number,
+                        closer,
+                        report,
+                    });
                 }),
             );
         }
@@ -262,7 +290,9 @@ impl World {
 
     fn groups(&self) -> Vec<Group> {
         let Plan { topics, .. } = &self.0.plan;
-        let all = topics.iter().flat_map(|topic| topic.groups.iter().map(move |group| (topic.name, *group)));
+        let all = topics
+            .iter()
+            .flat_map(|topic| topic.groups.iter().map(move |group| (topic.name, *group)));
         all.map(|(topic, group)| Group {
             name: group.into(),
             topic: topic.into(),

@@ -2,7 +2,7 @@
 
 use std::future::poll_fn;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Poll, Waker};
 
 use jetbus::link::Refused;
 use jetbus::runtime::Runtime;
@@ -20,25 +20,19 @@ enum Fate {
 
 impl Wire {
     pub(super) fn try_publish(&self, message: Publish<'_>) -> Result<(), Refused> {
-        let fate = self.with(|state| self.fate(state, message));
-        match fate {
-            Fate::Refused(refused) => return Err(refused),
-            Fate::Straight => {
-                // Seen first: the answer may come during the call.
-                (self.watcher)(Sight::Handed(message));
-                let taken = self.inner.try_publish(message);
-                if taken.is_err() {
-                    (self.watcher)(Sight::Refused(message));
-                }
-                return taken;
-            }
-            Fate::Noted => (self.watcher)(Sight::Handed(message)),
+        // Seen first: the answer may come during the call.
+        (self.watcher)(Sight::Handed(message));
+        let taken = match self.with(|state| self.fate(state, message)) {
+            Fate::Refused(refused) => Err(refused),
+            Fate::Straight => self.inner.try_publish(message),
+            Fate::Noted => Ok(()),
+        };
+        if taken.is_err() {
+            (self.watcher)(Sight::Refused(message));
         }
         let carrier = self.with(|state| state.carrier.take());
-        if let Some(carrier) = carrier {
-            carrier.wake();
-        }
-        Ok(())
+        carrier.into_iter().for_each(Waker::wake);
+        taken
     }
 
     fn fate(&self, state: &mut State, message: Publish<'_>) -> Fate {

@@ -234,6 +234,8 @@ fn a_busy_link_takes_the_message_after_a_while() {
             }
         }
         assert_eq!(read(&mut inbox).len(), 100);
+        assert_eq!(net.sights("refused"), refusals);
+        assert_eq!(net.sights("handed"), 100 + refusals);
         refusals
     });
     assert!((50..200).contains(&refusals.unwrap()));

@@ -67,7 +67,12 @@ async fn subscribe(
         subscribe.handle_raw(handler).await
     } else {
         let handler = move |delivery: Delivery<Payload>| {
-            handle(world.clone(), number, group, delivery.map(|payload| payload.n))
+            handle(
+                world.clone(),
+                number,
+                group,
+                delivery.map(|payload| payload.n),
+            )
         };
         subscribe.handle(handler).await
     }
@@ -105,7 +110,13 @@ pub(super) fn done(entries: &[(Time, Entry)]) -> BTreeSet<(String, String, u64)>
     let mut all = BTreeSet::new();
     for (_, entry) in entries {
         match entry {
-            Entry::Started { run, group, stream, sequence, .. } => {
+            Entry::Started {
+                run,
+                group,
+                stream,
+                sequence,
+                ..
+            } => {
                 started.insert(*run, (group, stream, *sequence));
             }
             Entry::Ended { run, done: true } => {

@@ -21,8 +21,16 @@ struct Message {
 /// Publishes a publisher's share of events.
 pub(super) async fn run(world: &World, bus: &Bus) {
     let plan = &world.0.plan;
-    let topics: Vec<Topic> = plan.topics.iter().filter_map(|topic| bus.topic(topic.name).ok()).collect();
-    assert_eq!(topics.len(), plan.topics.len(), "topics are resolved without the server");
+    let topics: Vec<Topic> = plan
+        .topics
+        .iter()
+        .filter_map(|topic| bus.topic(topic.name).ok())
+        .collect();
+    assert_eq!(
+        topics.len(),
+        plan.topics.len(),
+        "topics are resolved without the server"
+    );
     let waits = world.with_rng(|rng| rng.chance(400));
     let mut receipts: Vec<(u64, Receipt)> = Vec::new();
     for _ in 0..plan.events {
@@ -118,7 +126,9 @@ fn event(message: &Message) -> Event<'_, Payload> {
 fn raw(message: &Message) -> Raw {
     let mut headers = Headers::new();
     if let Some(key) = &message.key {
-        headers.append("X-Aggregate-ID", key).expect("a plain value");
+        headers
+            .append("X-Aggregate-ID", key)
+            .expect("a plain value");
     }
     let raw = Raw::new(message.event.to_string()).headers(headers);
     match message.named {

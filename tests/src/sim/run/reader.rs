@@ -48,7 +48,8 @@ impl Reader {
         let names = self.ask("STREAM.NAMES", &json!({})).await;
         for stream in names["streams"].as_array().into_iter().flatten() {
             let stream = stream.as_str().unwrap_or_default();
-            self.ask(&format!("CONSUMER.DELETE.{stream}.{consumer}"), &json!({})).await;
+            self.ask(&format!("CONSUMER.DELETE.{stream}.{consumer}"), &json!({}))
+                .await;
         }
     }
 

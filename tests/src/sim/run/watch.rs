@@ -23,7 +23,9 @@ pub(super) fn watcher(log: &Log, bus: usize) -> Watcher {
                 replies.insert(reply.clone());
                 Entry::Create { bus, stream, reply }
             }),
-            Sight::Refused(message) => creation(message).map(|(_, reply)| Entry::Created { bus, reply }),
+            Sight::Refused(message) => {
+                creation(message).map(|(_, reply)| Entry::NotTaken { bus, reply })
+            }
             Sight::Arrived(message) => match passage(bus, message) {
                 Some(passage) => Some(Entry::Arrived(passage)),
                 None => {
