@@ -53,19 +53,25 @@ fn odd_seeds_keep_the_rules() {
     all_keep_the_rules((1..200).step_by(2));
 }
 
-/// With `JETBUS_SEED=n`, that seed alone, with its whole history.
+/// With `JETBUS_SEED=n`, that seed alone, with its whole history; with
+/// `JETBUS_SEED=n-m`, all from `n` to `m`.
 #[test]
-fn the_chosen_seed_keeps_the_rules() {
-    let Ok(seed) = std::env::var("JETBUS_SEED") else {
+fn the_chosen_seeds_keep_the_rules() {
+    let Ok(chosen) = std::env::var("JETBUS_SEED") else {
         return;
     };
-    let seed = seed.parse().expect("JETBUS_SEED is a number");
-    if let Ok(report) = run(seed) {
-        print(&report);
-    }
-    if let Some(failure) = failure(seed) {
-        panic!("{failure}");
-    }
+    let number = |text: &str| text.parse().expect("JETBUS_SEED is n or n-m");
+    let failures: String = match chosen.split_once('-') {
+        Some((from, to)) => (number(from)..=number(to)).filter_map(failure).collect(),
+        None => {
+            let seed = number(&chosen);
+            if let Ok(report) = run(seed) {
+                print(&report);
+            }
+            failure(seed).into_iter().collect()
+        }
+    };
+    assert!(failures.is_empty(), "{failures}");
 }
 
 fn print(report: &Report) {
