@@ -13,6 +13,7 @@ pub mod peer;
 pub mod python;
 pub mod raw;
 pub mod server;
+pub mod sim;
 pub mod target;
 
 pub use failure::Failure;
