@@ -55,7 +55,6 @@ mod pull;
 mod store;
 mod stream;
 mod stream_config;
-mod trie;
 mod world;
 
 #[cfg(all(test, not(loom)))]

@@ -13,10 +13,10 @@ use super::dedupe::Dedupe;
 use super::error::{self, Error};
 use super::store::Store;
 use super::stream_config::{StreamConfig, nanos};
-use super::trie::{Trie, any_overlap};
 use super::world::World;
 use crate::jetstream::api::{AckPolicy, DeliverPolicy, Retention, Storage};
-use crate::subject::{covers, overlap};
+use crate::shared::router::Table;
+use crate::subject::{any_overlap, covers, overlap};
 use crate::{Time, Timestamp};
 
 /// A stream.
@@ -31,7 +31,7 @@ pub(super) struct Stream {
     last_id: String,
     pub(super) consumers: BTreeMap<Arc<str>, Consumer>,
     /// Which consumers a subject is for.
-    wanted: Trie<Arc<str>>,
+    wanted: Table<Arc<str>>,
     armed: Time,
 }
 
@@ -43,11 +43,17 @@ pub(super) struct Purge {
     pub(super) keep: u64,
 }
 
+/// Routes `subject` to the stream `name`.
+fn capture(world: &mut World, subject: &str, name: &Arc<str>) {
+    let kept = world.captured.insert(subject, Arc::clone(name));
+    debug_assert!(kept.is_ok(), "subjects are checked before");
+}
+
 impl Stream {
     pub(super) fn new(world: &mut World, config: StreamConfig) -> Self {
         let name: Arc<str> = config.name.as_str().into();
         for subject in &config.subjects {
-            world.captured.insert(subject, Arc::clone(&name));
+            capture(world, subject, &name);
         }
         Self {
             name,
@@ -57,7 +63,7 @@ impl Stream {
             dedupe: Dedupe::default(),
             last_id: String::new(),
             consumers: BTreeMap::new(),
-            wanted: Trie::new(),
+            wanted: Table::new(world.random.next(), usize::MAX),
             armed: Time::NEVER,
         }
     }
@@ -65,10 +71,10 @@ impl Stream {
     /// Takes a changed configuration and enforces its limits.
     pub(super) fn update(&mut self, world: &mut World, config: StreamConfig) {
         for subject in &self.config.subjects {
-            world.captured.remove(subject, &self.name);
+            world.captured.remove_value(subject, &self.name);
         }
         for subject in &config.subjects {
-            world.captured.insert(subject, Arc::clone(&self.name));
+            capture(world, subject, &self.name);
         }
         let by_interest =
             config.retention == Retention::Interest && self.config.retention != Retention::Interest;
@@ -112,7 +118,7 @@ impl Stream {
             self.delete_consumer(world, &name, false);
         }
         for subject in &self.config.subjects {
-            world.captured.remove(subject, &self.name);
+            world.captured.remove_value(subject, &self.name);
         }
         world
             .timers
@@ -339,9 +345,10 @@ impl Stream {
         let all = [">".to_owned()];
         for filter in if filters.is_empty() { &all } else { filters } {
             if on {
-                self.wanted.insert(filter, Arc::clone(name));
+                let kept = self.wanted.insert(filter, Arc::clone(name));
+                debug_assert!(kept.is_ok(), "filters are checked before");
             } else {
-                self.wanted.remove(filter, name);
+                self.wanted.remove_value(filter, name);
             }
         }
     }

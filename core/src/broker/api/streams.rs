@@ -10,8 +10,8 @@ use crate::broker::error::{self, Error};
 use crate::broker::json::object;
 use crate::broker::stream::{Purge, Stream};
 use crate::broker::stream_config::StreamConfig;
-use crate::broker::trie::any_overlap;
 use crate::jetstream::api::Storage;
+use crate::subject::any_overlap;
 
 /// Subjects that one answer shows at most.
 const SUBJECTS: usize = 100_000;

@@ -70,7 +70,6 @@ impl Stream {
                     settled.push(Arc::clone(name));
                 }
             }
-            true
         });
         for name in settled {
             self.settle(world, &name);
@@ -105,7 +104,7 @@ impl Stream {
         }
         let id = id.map(str::to_owned);
         let unwanted =
-            self.config.retention == Retention::Interest && !self.wanted.any(subject.as_str());
+            self.config.retention == Retention::Interest && !self.wanted.covers(subject.as_str());
         let (seq, outcome) = if unwanted {
             (self.store.skip(world.wall()), Outcome::Skipped)
         } else {
