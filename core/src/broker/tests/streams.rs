@@ -167,6 +167,18 @@ fn a_full_memory_refuses_and_freed_memory_takes_again() {
 }
 
 #[test]
+fn a_message_over_the_payload_limit_goes_nowhere() {
+    let mut bench = Bench::with(Config {
+        max_payload: 200,
+        ..Config::default()
+    });
+    bench.stream(json!({}));
+    let refused = bench.publish("s.1", &"x".repeat(201), &[]);
+    assert_eq!(code(&refused), 10054);
+    assert_eq!(bench.publish("s.1", &"x".repeat(200), &[])["seq"], 1);
+}
+
+#[test]
 fn streams_are_created_once_and_do_not_overlap() {
     let mut bench = Bench::new();
     bench.stream(json!({}));
