@@ -34,6 +34,7 @@
 //! | `placement`, `compression` | kept and shown; there is one place, and nothing to compress |
 //! | words of JSON type and syntax errors (10025) | the same code; the words match in the usual cases |
 //! | a consumer whose filter an update took away | it goes on with everything; 2.15.1 no longer notices new messages |
+//! | subjects and patterns of more than 128 tokens | 10052 "invalid subject"; a subscription to one is ignored |
 //! | jitter of the inactive threshold | none: it ends exactly then |
 //!
 //! # Limits
