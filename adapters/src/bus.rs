@@ -19,7 +19,7 @@ use jetbus_core::names::Api;
 use jetbus_core::random::mix;
 use jetbus_core::shared::credit::Credit;
 use jetbus_core::shared::gate::Gate;
-use jetbus_core::shared::session::SessionCell;
+use jetbus_core::shared::session::{Closed, SessionCell};
 use serde::Serialize;
 
 pub use self::close::CloseReport;
@@ -256,6 +256,22 @@ impl Inner {
         // Relaxed: only that it is another one matters.
         let n = self.inboxes.fetch_add(1, Ordering::Relaxed);
         format!("{}.d{n}", self.inbox_base)
+    }
+
+    /// Waits for a connection after the link refused for want of one. The link knows
+    /// before the hub does: the others, the hub too, run before the session is
+    /// looked at.
+    pub(crate) async fn reconnected(&self) -> Result<(), Closed> {
+        let mut yielded = false;
+        poll_fn(|cx| {
+            if std::mem::replace(&mut yielded, true) {
+                return Poll::Ready(());
+            }
+            cx.waker().wake_by_ref();
+            Poll::Pending
+        })
+        .await;
+        self.session.up().await.map(drop)
     }
 
     /// The output of `future`, or `None` once `deadline` has passed.

@@ -222,8 +222,8 @@ impl Inner {
                 .await
                 .ok_or_else(late),
             Refused::Disconnected if self.settings.wait_for_connection => {
-                match self.until(deadline, self.session.up()).await {
-                    Some(Ok(_)) => Ok(()),
+                match self.until(deadline, self.reconnected()).await {
+                    Some(Ok(())) => Ok(()),
                     Some(Err(_)) => Err(PublishError::Closed),
                     None => Err(late()),
                 }
