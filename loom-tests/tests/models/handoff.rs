@@ -8,7 +8,7 @@ use loom::cell::UnsafeCell;
 use loom::future::block_on;
 use loom::thread;
 
-use crate::support::{Model, Wakes, bounded, exhaustive, models};
+use crate::support::{Model, bounded, exhaustive, idly, models};
 
 pub(crate) const MODELS: &[Model] = models![
     no_worker_sleeps_while_a_job_waits,
@@ -178,18 +178,20 @@ fn a_dropped_worker_passes_its_wake_up_on() {
     exhaustive(|| {
         let handoff = Arc::new(Handoff::<u8, ()>::new(1));
         let mut stays = Handoff::worker(&handoff);
-        let mut goes = Handoff::worker(&handoff);
-        let (woken, waker) = Wakes::waker();
-        let mut cx = std::task::Context::from_waker(&waker);
-        assert!(stays.poll_next(&mut cx).is_pending());
-        // The later one is woken first.
-        let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
-        assert!(goes.poll_next(&mut cx).is_pending());
-        let dropper = thread::spawn(move || drop(goes));
-        assert!(handoff.push(1).is_ok());
-        dropper.join().unwrap();
-        assert_eq!(woken.count(), 1);
-        assert_eq!(next(&mut stays), Some(1));
+        let mut goes = Some(Handoff::worker(&handoff));
+        let mut dropper = None;
+        let taken = block_on(poll_fn(|cx| {
+            let polled = stays.poll_next(cx);
+            if let Some(mut goes) = goes.take() {
+                // Idle after the other one, and so woken first.
+                assert!(idly(|cx| goes.poll_next(cx)).is_pending());
+                dropper = Some(thread::spawn(move || drop(goes)));
+                assert!(handoff.push(1).is_ok());
+            }
+            polled
+        }));
+        assert_eq!(taken, Some(1));
+        dropper.unwrap().join().unwrap();
     });
 }
 
