@@ -117,7 +117,7 @@ pub enum Entry {
 pub struct Passage {
     /// Which bus.
     pub bus: usize,
-    /// Of which consumer.
+    /// Of which consumer; empty as in [`Group::consumer`].
     pub consumer: String,
     /// From which stream.
     pub stream: String,
@@ -159,7 +159,8 @@ pub struct Group {
     pub name: String,
     /// The topic.
     pub topic: String,
-    /// The consumer on the server.
+    /// The consumer on the server; empty for one that lives as long as its
+    /// subscription, whose name is made up.
     pub consumer: String,
     /// The buses that share it.
     pub buses: usize,

@@ -10,7 +10,7 @@ use std::time::Duration;
 use futures_core::future::BoxFuture;
 use jetbus::link::{BrokerConfig, EmbeddedBroker};
 use jetbus::runtime::Runtime;
-use jetbus::{Builder, Bus, Stream, Subscription};
+use jetbus::{Builder, Bus, Stream};
 use jetbus_core::{Time, names};
 
 use super::check::{Violation, check};
@@ -24,9 +24,6 @@ mod handle;
 mod publish;
 mod reader;
 mod watch;
-
-/// How long a bus may take to close.
-const CLOSE: Duration = Duration::from_secs(10);
 
 /// How long a bus waits for an answer to a request.
 const REQUEST: Duration = Duration::from_secs(2);
@@ -93,7 +90,7 @@ struct Process {
     number: usize,
     bus: Bus,
     link: Arc<FaultyLink>,
-    subscriptions: Vec<Subscription>,
+    subscriptions: Vec<handle::Running>,
 }
 
 impl World {
@@ -179,7 +176,7 @@ impl World {
             stored,
             groups: self.groups(),
             request_timeout: REQUEST,
-            close_limit: CLOSE + Duration::from_secs(2),
+            close_limit: plan.close_timeout + Duration::from_secs(2),
             left: Vec::new(),
         }
     }
@@ -203,7 +200,7 @@ impl World {
             .window(plan.window)
             .publish_timeout(plan.publish_timeout)
             .request_timeout(REQUEST)
-            .close_timeout(CLOSE)
+            .close_timeout(plan.close_timeout)
             .open()
             .await;
         match bus {
@@ -289,17 +286,28 @@ impl World {
     }
 
     fn groups(&self) -> Vec<Group> {
-        let Plan { topics, .. } = &self.0.plan;
-        let all = topics
+        let plan = &self.0.plan;
+        let all = plan
+            .topics
             .iter()
             .flat_map(|topic| topic.groups.iter().map(move |group| (topic.name, *group)));
-        all.map(|(topic, group)| Group {
-            name: group.into(),
-            topic: topic.into(),
-            consumer: names::durable(group, topic, None).unwrap_or_default(),
-            buses: self.0.plan.processes(),
-        })
-        .collect()
+        let mut groups: Vec<_> = all
+            .map(|(topic, group)| Group {
+                name: group.into(),
+                topic: topic.into(),
+                consumer: names::durable(group, topic, None).unwrap_or_default(),
+                buses: plan.processes(),
+            })
+            .collect();
+        if plan.solo {
+            groups.extend(plan.topics.first().map(|topic| Group {
+                name: handle::SOLO.into(),
+                topic: topic.name.into(),
+                consumer: String::new(),
+                buses: 1,
+            }));
+        }
+        groups
     }
 }
 
