@@ -61,6 +61,15 @@ pub enum Entry {
     Arrived(Passage),
     /// A delivery to a bus was lost on its way.
     Lost(Passage),
+    /// A bus told that it waits no longer for an event that was given back.
+    Overtaken {
+        /// Which bus.
+        bus: usize,
+        /// The topic.
+        topic: String,
+        /// The event's sequence in its stream.
+        sequence: u64,
+    },
     /// A bus asked for a stream to be created.
     Create {
         /// Which bus.

@@ -2,15 +2,17 @@
 
 use std::collections::BTreeSet;
 use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
+use futures_core::Stream as _;
 use futures_core::future::BoxFuture;
 use jetbus::link::{BrokerConfig, EmbeddedBroker};
 use jetbus::runtime::Runtime;
-use jetbus::{Builder, Bus, Stream};
+use jetbus::{Builder, Bus, News, NewsStream, Stream};
 use jetbus_core::{Time, names};
 
 use super::check::{Violation, check};
@@ -203,6 +205,9 @@ impl World {
             .close_timeout(plan.close_timeout)
             .open()
             .await;
+        if let Ok(bus) = &bus {
+            sim.spawn(Box::pin(listen(log.clone(), number, bus.news())));
+        }
         match bus {
             Ok(bus) => Process {
                 number,
@@ -308,6 +313,19 @@ impl World {
             }));
         }
         groups
+    }
+}
+
+/// Writes what a bus tells of order.
+async fn listen(log: Log, bus: usize, mut news: NewsStream) {
+    while let Some(news) = poll_fn(|cx| Pin::new(&mut news).poll_next(cx)).await {
+        if let News::Overtaken { topic, sequence } = news {
+            log.add(Entry::Overtaken {
+                bus,
+                topic: (&*topic).into(),
+                sequence,
+            });
+        }
     }
 }
 

@@ -96,11 +96,15 @@ async fn subscribe(
             read(world, number, group, deliveries, typed);
         }
         (true, false) => {
-            let handler = move |delivery: Delivery<Bytes>| handle(world.clone(), number, group, delivery.map(raw));
+            let handler = move |delivery: Delivery<Bytes>| {
+                handle(world.clone(), number, group, delivery.map(raw))
+            };
             return subscribe.handle_raw(handler).await.map(Running::Handled);
         }
         (false, false) => {
-            let handler = move |delivery: Delivery<Payload>| handle(world.clone(), number, group, delivery.map(typed));
+            let handler = move |delivery: Delivery<Payload>| {
+                handle(world.clone(), number, group, delivery.map(typed))
+            };
             return subscribe.handle(handler).await.map(Running::Handled);
         }
     }
@@ -125,7 +129,9 @@ fn read<T: Send + 'static>(
 ) {
     let sim = world.0.sim.clone();
     sim.clone().spawn(Box::pin(async move {
-        while let Some((delivery, handle)) = poll_fn(|cx| Pin::new(&mut deliveries).poll_next(cx)).await {
+        while let Some((delivery, handle)) =
+            poll_fn(|cx| Pin::new(&mut deliveries).poll_next(cx)).await
+        {
             let world = world.clone();
             sim.spawn(Box::pin(async move {
                 let done = work(&world, bus, group, &delivery.map(number)).await;

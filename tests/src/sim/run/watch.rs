@@ -55,7 +55,11 @@ fn passage(bus: usize, message: &Message) -> Option<Passage> {
     let made_up = names::parse_durable(consumer).is_none();
     Some(Passage {
         bus,
-        consumer: if made_up { String::new() } else { consumer.into() },
+        consumer: if made_up {
+            String::new()
+        } else {
+            consumer.into()
+        },
         stream: meta.stream.as_str().into(),
         sequence: meta.stream_seq,
     })
