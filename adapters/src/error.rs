@@ -74,6 +74,8 @@ pub enum Invalid {
         /// The server's limit, in bytes.
         max: usize,
     },
+    /// The link cannot send its subject or one of its headers.
+    Unsendable,
 }
 
 impl PublishError {
@@ -136,6 +138,7 @@ impl fmt::Display for Invalid {
                 f,
                 "headers and payload have {len} bytes, the server takes at most {max}"
             ),
+            Self::Unsendable => f.write_str("a header or the subject cannot be sent by this link"),
         }
     }
 }
@@ -146,7 +149,7 @@ impl std::error::Error for Invalid {
             Self::Topic(error) => Some(error),
             Self::Envelope(error) => Some(error),
             Self::Header(error) => Some(error),
-            Self::TooLarge { .. } => None,
+            Self::TooLarge { .. } | Self::Unsendable => None,
         }
     }
 }

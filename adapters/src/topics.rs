@@ -132,7 +132,7 @@ fn kept(bus: &Inner, name: &str, config: Option<&TopicConfig>) -> Result<Kept, T
         return Ok(Kept::Nowhere);
     }
     let unset = TopicConfig::default().stream;
-    let options = config.map_or(unset.clone(), |config| config.stream.clone());
+    let options = config.map_or_else(|| unset.clone(), |config| config.stream.clone());
     let wanted = match bus.declared(name) {
         Some(stream) if options != unset => {
             return Err(TopicError::DeclaredStream {

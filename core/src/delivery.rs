@@ -40,7 +40,7 @@ use self::settled::{Settled, Verdict};
 pub use self::words::{Config, DeliveryEvent, Input, Job, JobId, Key, Outcome, Output};
 use crate::jetstream::ack::{self, Meta};
 use crate::keyed::{Id, Keyed};
-use crate::retry::Random;
+use crate::random::Random;
 use crate::{Outbound, Subject, Time, Timestamp};
 
 type Identity = (u64, Timestamp);

@@ -72,7 +72,7 @@ impl Inner {
                 Err(_) => return Err(NoAnswer::Closed),
             }
             drop(forget);
-            let up = self.until(deadline, self.session.up()).await;
+            let up = self.until(deadline, self.reconnected()).await;
             up.ok_or_else(timeout)?.map_err(|_| NoAnswer::Closed)?;
             let taken = self.until(deadline, self.calls.take()).await;
             permit = taken.ok_or_else(timeout)?.map_err(|_| NoAnswer::Closed)?;

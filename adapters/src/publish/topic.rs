@@ -9,6 +9,7 @@ use jetbus_core::envelope::{self, Fields};
 use jetbus_core::jetstream::publish;
 use jetbus_core::{Headers, Publish, Subject, Timestamp};
 use serde::Serialize;
+use tracing::{Instrument as _, Span, debug_span};
 
 use super::outcome::{Outcome, Receipt};
 use super::window::Flight;
@@ -99,7 +100,7 @@ impl Topic {
         headers
             .append(MESSAGE_ID, &envelope::message_id(id, self.name()))
             .map_err(|error| invalid(Invalid::Header(error)))?;
-        self.dispatch(headers, body).await
+        self.dispatch(headers, body).instrument(self.span()).await
     }
 
     /// Publishes bytes and headers, without an envelope, and waits until the
@@ -136,7 +137,14 @@ impl Topic {
             }
         };
         named.map_err(|error| invalid(Invalid::Header(error)))?;
-        self.dispatch(headers, payload).await
+        self.dispatch(headers, payload)
+            .instrument(self.span())
+            .await
+    }
+
+    /// Of handing a message over; the payload is not in it.
+    fn span(&self) -> Span {
+        debug_span!("publish", topic = self.name())
     }
 
     async fn dispatch(&self, headers: Headers, payload: Bytes) -> Result<Receipt, PublishError> {
@@ -214,15 +222,16 @@ impl Inner {
                 .await
                 .ok_or_else(late),
             Refused::Disconnected if self.settings.wait_for_connection => {
-                match self.until(deadline, self.session.up()).await {
-                    Some(Ok(_)) => Ok(()),
+                match self.until(deadline, self.reconnected()).await {
+                    Some(Ok(())) => Ok(()),
                     Some(Err(_)) => Err(PublishError::Closed),
                     None => Err(late()),
                 }
             }
             Refused::Disconnected => Err(PublishError::Disconnected),
             Refused::TooLarge { len, max } => Err(invalid(Invalid::TooLarge { len, max })),
-            _ => Err(PublishError::Closed),
+            Refused::Invalid => Err(invalid(Invalid::Unsendable)),
+            Refused::Closed => Err(PublishError::Closed),
         }
     }
 }

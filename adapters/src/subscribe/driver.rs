@@ -15,15 +15,16 @@ use bytes::Bytes;
 use futures_channel::{mpsc, oneshot};
 use futures_core::Stream as _;
 use futures_core::future::BoxFuture;
-use jetbus_core::delivery::{self, Delivery};
+use jetbus_core::delivery::{self, Delivery, Outcome};
 use jetbus_core::jetstream::pull::{self, Pull, PullEvent, Received};
 use jetbus_core::retry::Retry;
+use jetbus_core::shared::counters::Handle;
 use jetbus_core::{Message, Outbound, Subject, Time, envelope};
 
 use super::builder::Options;
 use super::consumer::{self, Source};
 use super::delivery::Item;
-use super::lanes::{Lanes, Work};
+use super::lanes::{FAILED, HANDLED, Lanes, RECEIVED, Work};
 use super::subscription::{Control, Subscription};
 use crate::bus::{Bus, Claim, Inner};
 use crate::error::{StreamError, SubscribeError};
@@ -83,6 +84,7 @@ pub(super) async fn start(
     });
     let driver = Driver {
         bus: Arc::clone(inner),
+        counts: lanes.counts(),
         lanes: Arc::clone(&lanes),
         controls,
         inbox,
@@ -110,6 +112,7 @@ pub(super) async fn start(
 struct Driver {
     bus: Arc<Inner>,
     lanes: Arc<Lanes>,
+    counts: Handle<3, 1>,
     controls: mpsc::Receiver<Control>,
     inbox: Box<dyn Inbox>,
     source: Arc<Source>,
@@ -242,6 +245,11 @@ impl Driver {
                 return false;
             };
             let (id, outcome) = done;
+            match outcome {
+                Outcome::Ack | Outcome::Settled => self.counts.add::<HANDLED>(1),
+                Outcome::Failed { .. } => self.counts.add::<FAILED>(1),
+                _ => {}
+            }
             self.delivery
                 .handle(now, delivery::Input::Done { id, outcome });
         }
@@ -281,7 +289,7 @@ impl Driver {
                 consumer::local_meta(self.received, self.bus.runtime.wall())
             }
         };
-        self.lanes.count_received();
+        self.counts.add::<RECEIVED>(1);
         let event = self
             .options
             .events
@@ -414,9 +422,8 @@ impl Driver {
         if self.sleep.as_ref().is_none_or(|(at, _)| *at != deadline) {
             self.sleep = Some((deadline, self.bus.runtime.sleep_until(deadline)));
         }
-        self.sleep.as_mut().is_some_and(|(_, sleep)| {
-            let due = sleep.as_mut().poll(cx).is_ready();
-            due
-        })
+        self.sleep
+            .as_mut()
+            .is_some_and(|(_, sleep)| sleep.as_mut().poll(cx).is_ready())
     }
 }

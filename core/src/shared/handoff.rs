@@ -329,10 +329,10 @@ impl<J, D> fmt::Debug for Worker<J, D> {
 
 #[cfg(all(test, not(loom)))]
 mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
     use std::task::Wake;
 
     use super::*;
+    use crate::sync::Ordering::Relaxed;
 
     #[derive(Default)]
     struct Wakes(AtomicUsize);
