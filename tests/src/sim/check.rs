@@ -240,11 +240,24 @@ fn true_handling(history: &History, runs: &[Run<'_>], found: &mut Vec<Violation>
 
 /// In one process the first successes of a key come in the order of the stream.
 ///
-/// One excuse: the earlier event had never reached this process when the later one
+/// Two excuses. The earlier event had never reached this process when the later one
 /// did, because the network had lost a delivery of it or another process shares the
-/// group. The server then delivers it later, and nobody here could know of it.
+/// group: the server then delivers it later, and nobody here could know of it. Or it
+/// was given back, did not come again in time, and the bus told so.
 fn order(history: &History, runs: &[Run<'_>], found: &mut Vec<Violation>) {
     let passages = Passages::of(history);
+    let told: BTreeSet<_> = history
+        .entries
+        .iter()
+        .filter_map(|(_, entry)| match entry {
+            Entry::Overtaken {
+                bus,
+                topic,
+                sequence,
+            } => Some((*bus, topic.as_str(), *sequence)),
+            _ => None,
+        })
+        .collect();
     let mut first: BTreeMap<_, BTreeMap<u64, &Run<'_>>> = BTreeMap::new();
     for run in runs.iter().filter(|run| run.done) {
         let Some(key) = run.key else { continue };
@@ -262,6 +275,9 @@ fn order(history: &History, runs: &[Run<'_>], found: &mut Vec<Violation>) {
             .iter()
             .find(|known| known.name == *group && known.topic == *topic);
         for (earlier, late) in line {
+            if told.contains(&(*bus, *topic, *earlier)) {
+                continue;
+            }
             let overtaking = line.range(earlier + 1..).find(|(later, run)| {
                 let missing = known.is_some_and(|known| {
                     let [earlier, later] = [earlier, later].map(|sequence| Passage {

@@ -61,6 +61,15 @@ pub enum Entry {
     Arrived(Passage),
     /// A delivery to a bus was lost on its way.
     Lost(Passage),
+    /// A bus told that it waits no longer for an event that was given back.
+    Overtaken {
+        /// Which bus.
+        bus: usize,
+        /// The topic.
+        topic: String,
+        /// The event's sequence in its stream.
+        sequence: u64,
+    },
     /// A bus asked for a stream to be created.
     Create {
         /// Which bus.
@@ -117,7 +126,7 @@ pub enum Entry {
 pub struct Passage {
     /// Which bus.
     pub bus: usize,
-    /// Of which consumer.
+    /// Of which consumer; empty as in [`Group::consumer`].
     pub consumer: String,
     /// From which stream.
     pub stream: String,
@@ -159,7 +168,8 @@ pub struct Group {
     pub name: String,
     /// The topic.
     pub topic: String,
-    /// The consumer on the server.
+    /// The consumer on the server; empty for one that lives as long as its
+    /// subscription, whose name is made up.
     pub consumer: String,
     /// The buses that share it.
     pub buses: usize,

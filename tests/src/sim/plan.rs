@@ -39,6 +39,14 @@ pub struct Plan {
     pub held: usize,
     /// The lease of an event.
     pub ack_wait: Duration,
+    /// How many of a thousand subscriptions are streams of deliveries, settled by
+    /// hand.
+    pub by_hand: u32,
+    /// Whether the last bus also reads the first topic for itself alone, without a
+    /// group.
+    pub solo: bool,
+    /// How long a bus may take to close.
+    pub close_timeout: Duration,
     /// How many handlers of a thousand fail.
     pub fail: u32,
     /// The longest time that a handler takes.
@@ -119,6 +127,9 @@ impl Plan {
             concurrency: usize::try_from(rng.between(1, 16)).unwrap_or(1),
             held: usize::try_from(rng.between(1, 100)).unwrap_or(1),
             ack_wait: millis(rng.between(1_000, 4_000)),
+            by_hand: *pick(&mut rng, &[0, 300, 1_000]),
+            solo: rng.chance(250),
+            close_timeout: millis(*pick(&mut rng, &[300, 3_000, 10_000])),
             fail: *pick(&mut rng, &[0, 50, 200]),
             work: millis(*pick(&mut rng, &[0, 5, 200, 1_500])),
             faults,

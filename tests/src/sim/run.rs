@@ -2,15 +2,17 @@
 
 use std::collections::BTreeSet;
 use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
+use futures_core::Stream as _;
 use futures_core::future::BoxFuture;
 use jetbus::link::{BrokerConfig, EmbeddedBroker};
 use jetbus::runtime::Runtime;
-use jetbus::{Builder, Bus, Stream, Subscription};
+use jetbus::{Builder, Bus, News, NewsStream, Stream};
 use jetbus_core::{Time, names};
 
 use super::check::{Violation, check};
@@ -24,9 +26,6 @@ mod handle;
 mod publish;
 mod reader;
 mod watch;
-
-/// How long a bus may take to close.
-const CLOSE: Duration = Duration::from_secs(10);
 
 /// How long a bus waits for an answer to a request.
 const REQUEST: Duration = Duration::from_secs(2);
@@ -93,7 +92,7 @@ struct Process {
     number: usize,
     bus: Bus,
     link: Arc<FaultyLink>,
-    subscriptions: Vec<Subscription>,
+    subscriptions: Vec<handle::Running>,
 }
 
 impl World {
@@ -179,7 +178,7 @@ impl World {
             stored,
             groups: self.groups(),
             request_timeout: REQUEST,
-            close_limit: CLOSE + Duration::from_secs(2),
+            close_limit: plan.close_timeout + Duration::from_secs(2),
             left: Vec::new(),
         }
     }
@@ -203,9 +202,12 @@ impl World {
             .window(plan.window)
             .publish_timeout(plan.publish_timeout)
             .request_timeout(REQUEST)
-            .close_timeout(CLOSE)
+            .close_timeout(plan.close_timeout)
             .open()
             .await;
+        if let Ok(bus) = &bus {
+            sim.spawn(Box::pin(listen(log.clone(), number, bus.news())));
+        }
         match bus {
             Ok(bus) => Process {
                 number,
@@ -289,17 +291,41 @@ impl World {
     }
 
     fn groups(&self) -> Vec<Group> {
-        let Plan { topics, .. } = &self.0.plan;
-        let all = topics
+        let plan = &self.0.plan;
+        let all = plan
+            .topics
             .iter()
             .flat_map(|topic| topic.groups.iter().map(move |group| (topic.name, *group)));
-        all.map(|(topic, group)| Group {
-            name: group.into(),
-            topic: topic.into(),
-            consumer: names::durable(group, topic, None).unwrap_or_default(),
-            buses: self.0.plan.processes(),
-        })
-        .collect()
+        let mut groups: Vec<_> = all
+            .map(|(topic, group)| Group {
+                name: group.into(),
+                topic: topic.into(),
+                consumer: names::durable(group, topic, None).unwrap_or_default(),
+                buses: plan.processes(),
+            })
+            .collect();
+        if plan.solo {
+            groups.extend(plan.topics.first().map(|topic| Group {
+                name: handle::SOLO.into(),
+                topic: topic.name.into(),
+                consumer: String::new(),
+                buses: 1,
+            }));
+        }
+        groups
+    }
+}
+
+/// Writes what a bus tells of order.
+async fn listen(log: Log, bus: usize, mut news: NewsStream) {
+    while let Some(news) = poll_fn(|cx| Pin::new(&mut news).poll_next(cx)).await {
+        if let News::Overtaken { topic, sequence } = news {
+            log.add(Entry::Overtaken {
+                bus,
+                topic: (&*topic).into(),
+                sequence,
+            });
+        }
     }
 }
 

@@ -228,6 +228,25 @@ fn an_event_that_came_late_is_excused() {
 }
 
 #[test]
+fn an_event_that_was_given_back_and_given_up_is_excused() {
+    let overtaken = |sequence| Entry::Overtaken {
+        bus: 0,
+        topic: "t".into(),
+        sequence,
+    };
+    let told = changed(|entries| {
+        swapped(entries);
+        entries.insert(10, overtaken(1));
+    });
+    assert_eq!(check(&told), []);
+    let another = changed(|entries| {
+        swapped(entries);
+        entries.insert(10, overtaken(2));
+    });
+    assert_eq!(check(&another).len(), 1);
+}
+
+#[test]
 fn two_handlers_of_a_key_at_once_are_found() {
     let overlapping = changed(|entries| entries.swap(13, 14));
     assert_eq!(check(&overlapping), [Violation::Overlap { runs: (11, 12) }]);

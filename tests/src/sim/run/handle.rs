@@ -1,10 +1,14 @@
 //! Handlers that take time and fail now and then.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::time::Duration;
 
 use bytes::Bytes;
-use jetbus::{Bus, Delivery, Handled, SubscribeError, Subscription};
+use futures_core::Stream as _;
+use jetbus::runtime::Runtime as _;
+use jetbus::{Bus, Deliveries, Delivery, Handled, Settle, Start, SubscribeError, Subscription};
 use jetbus_core::Time;
 use serde::{Deserialize, Serialize};
 
@@ -24,24 +28,41 @@ pub(super) fn raw_number(payload: &[u8]) -> Option<u64> {
     std::str::from_utf8(payload).ok()?.parse().ok()
 }
 
+/// A subscription that runs.
+pub(super) enum Running {
+    /// With handlers.
+    Handled(#[expect(dead_code, reason = "stops when dropped")] Subscription),
+    /// As a stream, read by a task of its own.
+    ByHand,
+}
+
+/// The group of a subscription that has none.
+pub(super) const SOLO: &str = "solo";
+
 /// Subscribes every group of every topic, as often as it takes.
-pub(super) async fn start(world: &World, bus: &Bus, number: usize) -> Vec<Subscription> {
-    let mut subscriptions = Vec::new();
-    for topic in &world.0.plan.topics {
-        for group in topic.groups {
-            loop {
-                match subscribe(world, bus, number, topic, group).await {
-                    Ok(subscription) => {
-                        subscriptions.push(subscription);
-                        break;
-                    }
-                    Err(SubscribeError::Closed) => return subscriptions,
-                    Err(_) => world.pause(Duration::from_millis(500)).await,
+pub(super) async fn start(world: &World, bus: &Bus, number: usize) -> Vec<Running> {
+    let plan = &world.0.plan;
+    let mut wanted: Vec<(&Topic, &'static str)> = Vec::new();
+    for topic in &plan.topics {
+        wanted.extend(topic.groups.iter().map(|group| (topic, *group)));
+    }
+    if plan.solo && number + 1 == plan.processes() {
+        wanted.extend(plan.topics.first().map(|topic| (topic, SOLO)));
+    }
+    let mut running = Vec::new();
+    for (topic, group) in wanted {
+        loop {
+            match subscribe(world, bus, number, topic, group).await {
+                Ok(subscription) => {
+                    running.push(subscription);
+                    break;
                 }
+                Err(SubscribeError::Closed) => return running,
+                Err(_) => world.pause(Duration::from_millis(500)).await,
             }
         }
     }
-    subscriptions
+    running
 }
 
 async fn subscribe(
@@ -50,35 +71,91 @@ async fn subscribe(
     number: usize,
     topic: &Topic,
     group: &'static str,
-) -> Result<Subscription, SubscribeError> {
+) -> Result<Running, SubscribeError> {
     let plan = &world.0.plan;
-    let subscribe = bus
+    let mut subscribe = bus
         .subscribe(topic.name)
-        .group(group)
         .concurrency(plan.concurrency)
         .window(plan.held)
         .ack_wait(plan.ack_wait);
+    subscribe = match group {
+        SOLO => subscribe.start(Start::Beginning),
+        group => subscribe.group(group),
+    };
     let world = world.clone();
-    if topic.raw {
-        let handler = move |delivery: Delivery<Bytes>| {
-            let event = raw_number(&delivery.payload).unwrap_or(0);
-            handle(world.clone(), number, group, delivery.map(|_| event))
-        };
-        subscribe.handle_raw(handler).await
-    } else {
-        let handler = move |delivery: Delivery<Payload>| {
-            handle(
-                world.clone(),
-                number,
-                group,
-                delivery.map(|payload| payload.n),
-            )
-        };
-        subscribe.handle(handler).await
+    let by_hand = world.with_rng(|rng| rng.chance(plan.by_hand));
+    let raw = |payload: Bytes| raw_number(&payload).unwrap_or(0);
+    let typed = |payload: Payload| payload.n;
+    match (topic.raw, by_hand) {
+        (true, true) => {
+            let deliveries = subscribe.deliveries_raw().await?;
+            read(world, number, group, deliveries, raw);
+        }
+        (false, true) => {
+            let deliveries = subscribe.deliveries().await?;
+            read(world, number, group, deliveries, typed);
+        }
+        (true, false) => {
+            let handler = move |delivery: Delivery<Bytes>| {
+                handle(world.clone(), number, group, delivery.map(raw))
+            };
+            return subscribe.handle_raw(handler).await.map(Running::Handled);
+        }
+        (false, false) => {
+            let handler = move |delivery: Delivery<Payload>| {
+                handle(world.clone(), number, group, delivery.map(typed))
+            };
+            return subscribe.handle(handler).await.map(Running::Handled);
+        }
     }
+    Ok(Running::ByHand)
 }
 
 async fn handle(world: World, bus: usize, group: &'static str, delivery: Delivery<u64>) -> Handled {
+    match work(&world, bus, group, &delivery).await {
+        true => Handled::Done,
+        false if world.with_rng(|rng| rng.chance(500)) => Handled::retry("as planned"),
+        false => Handled::retry_after(Duration::from_millis(150), "as planned"),
+    }
+}
+
+/// Reads a stream of deliveries to its end, in a task of its own.
+fn read<T: Send + 'static>(
+    world: World,
+    bus: usize,
+    group: &'static str,
+    mut deliveries: Deliveries<T>,
+    number: fn(T) -> u64,
+) {
+    let sim = world.0.sim.clone();
+    sim.clone().spawn(Box::pin(async move {
+        while let Some((delivery, handle)) =
+            poll_fn(|cx| Pin::new(&mut deliveries).poll_next(cx)).await
+        {
+            let world = world.clone();
+            sim.spawn(Box::pin(async move {
+                let done = work(&world, bus, group, &delivery.map(number)).await;
+                settle(&world, handle, done).await;
+            }));
+        }
+    }));
+}
+
+async fn settle(world: &World, handle: Settle, done: bool) {
+    let way = world.with_rng(|rng| rng.below(4));
+    match (done, way) {
+        // An error says that the event comes again.
+        (true, 0) => _ = handle.ack_confirmed().await,
+        (true, _) => handle.ack(),
+        (false, 0) => handle.retry(None),
+        (false, 1) => handle.nak(None),
+        (false, 2) => handle.nak(Some(Duration::from_millis(200))),
+        (false, _) => drop(handle),
+    }
+}
+
+/// Does what a handler does; true when it is done.
+async fn work(world: &World, bus: usize, group: &'static str, delivery: &Delivery<u64>) -> bool {
     let (plan, log) = (&world.0.plan, &world.0.log);
     let run = world.number();
     log.add(Entry::Started {
@@ -97,11 +174,7 @@ async fn handle(world: World, bus: usize, group: &'static str, delivery: Deliver
     }
     let done = !world.with_rng(|rng| rng.chance(plan.fail));
     log.add(Entry::Ended { run, done });
-    match done {
-        true => Handled::Done,
-        false if world.with_rng(|rng| rng.chance(500)) => Handled::retry("as planned"),
-        false => Handled::retry_after(Duration::from_millis(150), "as planned"),
-    }
+    done
 }
 
 /// Which groups have handled what, so far.

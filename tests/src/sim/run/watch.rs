@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use jetbus_core::jetstream::ack::Meta;
-use jetbus_core::{Message, Publish};
+use jetbus_core::{Message, Publish, names};
 
 use super::super::history::{Entry, Log, Passage};
 use super::super::link::{Sight, Watcher};
@@ -50,9 +50,16 @@ fn creation(message: Publish<'_>) -> Option<(String, String)> {
 
 fn passage(bus: usize, message: &Message) -> Option<Passage> {
     let meta = Meta::parse(message.reply.as_ref()?)?;
+    // Names of durables hold the group's and the topic's, separated.
+    let consumer = meta.consumer.as_str();
+    let made_up = names::parse_durable(consumer).is_none();
     Some(Passage {
         bus,
-        consumer: meta.consumer.as_str().into(),
+        consumer: if made_up {
+            String::new()
+        } else {
+            consumer.into()
+        },
         stream: meta.stream.as_str().into(),
         sequence: meta.stream_seq,
     })
