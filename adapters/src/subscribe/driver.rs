@@ -85,7 +85,8 @@ pub(super) async fn start(
         bus: Arc::clone(inner),
         lanes: Arc::clone(&lanes),
         controls,
-        inbox,
+        inbox: Some(inbox),
+        draining: false,
         source: Arc::new(source),
         pull,
         delivery,
@@ -111,7 +112,10 @@ struct Driver {
     bus: Arc<Inner>,
     lanes: Arc<Lanes>,
     controls: mpsc::Receiver<Control>,
-    inbox: Box<dyn Inbox>,
+    /// Until the subscription stops and all that was on its way has come.
+    inbox: Option<Box<dyn Inbox>>,
+    /// Nothing more was asked for; what is on its way still comes.
+    draining: bool,
     source: Arc<Source>,
     /// Of consumers; core NATS pushes by itself.
     pull: Option<Pull>,
@@ -142,6 +146,8 @@ impl Driver {
         poll_fn(|cx| self.poll(cx)).await;
         // What was settled leaves the process before anybody hears of the end.
         let _ = self.bus.link.flush().await;
+        // Who waits may subscribe again at once.
+        drop(self._claim);
         for waiting in self.waiting {
             // Nobody waits any more: nothing to tell.
             let _ = waiting.send(());
@@ -158,7 +164,8 @@ impl Driver {
         self.delivery.handle(now, delivery::Input::Tick);
         self.outputs(now);
         again |= self.publish(cx);
-        if self.stopping && self.delivery.idle() && self.acks.is_empty() {
+        let settled = self.delivery.idle() && self.acks.is_empty();
+        if self.stopping && !self.draining && settled {
             return Poll::Ready(());
         }
         if again || self.slept(now, cx) {
@@ -202,6 +209,12 @@ impl Driver {
         if let Some(pull) = &mut self.pull {
             pull.handle(now, pull::Input::Stop);
         }
+        // Nothing more comes before anything is given back: what pulls still owe
+        // would come here again.
+        self.draining = self.inbox.as_mut().is_some_and(|inbox| inbox.drain());
+        if !self.draining {
+            self.inbox = None;
+        }
         // What no worker took is as good as never handed out.
         self.lanes.handoff().close();
         while let Some(job) = self.lanes.handoff().take_back() {
@@ -220,6 +233,11 @@ impl Driver {
             self.delivery.handle(now, delivery::Input::Disconnected);
             self.pulling(now, pull::Input::Disconnected);
             self.pulls.clear();
+            if self.stopping {
+                // Nothing is on its way any more.
+                self.inbox = None;
+                self.draining = false;
+            }
         }
         if generation != 0 {
             self.delivery.handle(now, delivery::Input::Connected);
@@ -256,13 +274,18 @@ impl Driver {
             if self.pull.is_none() && self.delivery.free() == 0 {
                 return false;
             }
-            match self.inbox.poll_next(cx) {
+            let Some(inbox) = &mut self.inbox else {
+                return false;
+            };
+            match inbox.poll_next(cx) {
                 Poll::Pending => return false,
                 Poll::Ready(Some(message)) => self.receive(now, message),
                 Poll::Ready(None) => {
-                    // The link is closed for good.
+                    // All has come, or the link is closed for good.
+                    self.inbox = None;
+                    self.draining = false;
                     self.stop();
-                    return false;
+                    return true;
                 }
             }
         }
@@ -375,6 +398,9 @@ impl Driver {
 
     /// Hands over what waits to be published.
     fn publish(&mut self, cx: &mut Context<'_>) -> bool {
+        if self.draining {
+            return false;
+        }
         if let Some(ready) = &mut self.link_ready {
             if ready.as_mut().poll(cx).is_pending() {
                 return false;

@@ -167,6 +167,9 @@ impl Settle {
             },
             None => Ok(()),
         };
+        if result.is_ok() {
+            self.lanes.count_handled();
+        }
         self.settle(match result {
             Ok(()) if self.reply.is_none() => Outcome::Ack,
             Ok(()) => Outcome::Settled,
