@@ -14,6 +14,7 @@ pub mod peer;
 pub mod python;
 pub mod raw;
 pub mod server;
+pub mod support;
 pub mod target;
 
 pub use failure::Failure;

@@ -108,6 +108,19 @@ pub(super) async fn start(
     Ok((Subscription::new(Arc::clone(&lanes), bus.clone()), lanes))
 }
 
+/// Makes a lost consumer ready again, from a time on.
+fn repairing(
+    bus: &Arc<Inner>,
+    source: &Arc<Source>,
+    from: Time,
+) -> BoxFuture<'static, Result<(), Arc<StreamError>>> {
+    let (bus, source) = (Arc::clone(bus), Arc::clone(source));
+    Box::pin(async move {
+        bus.runtime.sleep_until(from).await;
+        consumer::again(&bus, &source).await
+    })
+}
+
 struct Driver {
     bus: Arc<Inner>,
     lanes: Arc<Lanes>,
@@ -162,7 +175,7 @@ impl Driver {
         again |= self.messages(now, cx);
         again |= self.repair(now, cx);
         self.delivery.handle(now, delivery::Input::Tick);
-        self.outputs(now);
+        again |= self.outputs(now);
         again |= self.publish(cx);
         let settled = self.delivery.idle() && self.acks.is_empty();
         if self.stopping && !self.draining && settled {
@@ -326,8 +339,9 @@ impl Driver {
         );
     }
 
-    /// What the machines want.
-    fn outputs(&mut self, now: Time) {
+    /// What the machines want. Says whether there is something new to wait for.
+    fn outputs(&mut self, now: Time) -> bool {
+        let mut repairs = false;
         while let Some(output) = self.delivery.poll() {
             match output {
                 delivery::Output::Run(job) => self.run_job(job),
@@ -341,7 +355,9 @@ impl Driver {
             }
         }
         let free = self.delivery.free();
-        let Some(pull) = &mut self.pull else { return };
+        let Some(pull) = &mut self.pull else {
+            return false;
+        };
         pull.handle(now, pull::Input::Tick);
         pull.handle(now, pull::Input::Free(free));
         while let Some(output) = pull.poll() {
@@ -351,16 +367,14 @@ impl Driver {
                     if matches!(event, PullEvent::ConsumerGone | PullEvent::ConsumerMissing)
                         && self.repair.is_none()
                     {
-                        let (bus, source) = (Arc::clone(&self.bus), Arc::clone(&self.source));
-                        self.repair =
-                            Some(Box::pin(
-                                async move { consumer::again(&bus, &source).await },
-                            ));
+                        self.repair = Some(repairing(&self.bus, &self.source, now));
+                        repairs = true;
                     }
                     self.lanes.tell_pull(&event);
                 }
             }
         }
+        repairs
     }
 
     fn run_job(&mut self, job: Work) {
@@ -391,7 +405,11 @@ impl Driver {
         self.repair = None;
         match result {
             Ok(()) => self.pulling(now, pull::Input::Restart),
-            Err(error) => self.lanes.tell_pull(error),
+            Err(error) => {
+                self.lanes.tell_pull(error);
+                let (bus, source) = (&self.bus, &self.source);
+                self.repair = Some(repairing(bus, source, now + consumer::REPAIR));
+            }
         }
         true
     }

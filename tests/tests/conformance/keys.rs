@@ -8,8 +8,7 @@ use bytes::Bytes;
 use jetbus::{Delivery, Raw, Stream};
 use jetbus_tests::admin::Admin;
 use jetbus_tests::matrix::Env;
-
-use crate::support::{Door, Meeting, Seen, in_order, in_turns, publish_all, yield_often};
+use jetbus_tests::support::{Door, Meeting, Seen, in_order, in_turns, publish_all, yield_often};
 
 pub(crate) async fn twenty_events_stay_in_order_while_handlers_yield(env: Env) {
     let bus = env.bus().await;

@@ -1,13 +1,15 @@
 //! The conformance suite: what the bus promises, once for every runtime on every
 //! link.
 
+mod faults;
 mod keys;
 mod publishing;
 mod settling;
 mod subscribing;
-mod support;
 
 jetbus_tests::conformance! {
+    faults::a_deleted_consumer_is_made_again_and_nothing_is_missed,
+    faults::a_deleted_stream_is_made_again_and_handling_goes_on,
     keys::a_hundred_aggregates_over_five_topics_keep_their_order,
     keys::different_keys_are_handled_at_once,
     keys::each_aggregate_keeps_its_order_and_never_overlaps,

@@ -8,8 +8,7 @@ use futures_lite::{StreamExt as _, future};
 use jetbus::{Bus, Deliveries, Delivery, Event, Handled, News, Settle, Topic};
 use jetbus_tests::admin::Admin;
 use jetbus_tests::matrix::Env;
-
-use crate::support::{Door, Seen, in_order, in_turns, news, publish, publish_all, spawn};
+use jetbus_tests::support::{Door, Seen, in_order, in_turns, news, publish, publish_all, spawn};
 
 /// A lease that no case waits for: what comes again was given back.
 const LONG: Duration = Duration::from_secs(3600);

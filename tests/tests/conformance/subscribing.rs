@@ -11,8 +11,7 @@ use jetbus::{
 };
 use jetbus_tests::matrix::Env;
 use serde::{Deserialize, Serialize};
-
-use crate::support::{Meeting, Seen, news, publish, publish_all};
+use jetbus_tests::support::{Meeting, Seen, news, publish, publish_all};
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Order {
