@@ -14,6 +14,7 @@
 //! The test `protocol` always compares with 2.15.1, which the embedded broker
 //! follows.
 
+pub mod admin;
 pub mod bench;
 pub mod embedded;
 pub mod failure;
@@ -23,6 +24,7 @@ pub mod python;
 pub mod raw;
 pub mod server;
 pub mod sim;
+pub mod support;
 pub mod target;
 
 pub use failure::Failure;
