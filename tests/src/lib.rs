@@ -9,11 +9,14 @@ pub mod bench;
 pub mod embedded;
 pub mod failure;
 pub mod matrix;
+pub mod outside;
 pub mod peer;
 pub mod python;
 pub mod raw;
 pub mod server;
+pub mod spy;
 pub mod target;
+pub mod tasks;
 
 pub use failure::Failure;
 pub use peer::Peer;
