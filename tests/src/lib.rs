@@ -19,13 +19,16 @@ pub mod bench;
 pub mod embedded;
 pub mod failure;
 pub mod matrix;
+pub mod outside;
 pub mod peer;
 pub mod python;
 pub mod raw;
 pub mod server;
 pub mod sim;
+pub mod spy;
 pub mod support;
 pub mod target;
+pub mod tasks;
 
 pub use failure::Failure;
 pub use peer::Peer;
