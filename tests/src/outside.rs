@@ -57,7 +57,7 @@ impl Outside<'_> {
 
     async fn ask(&self, subject: &str, body: Value) -> Message {
         let n = self.requests.fetch_add(1, Ordering::Relaxed);
-        let reply = format!("_INBOX.outside{:p}.{n}", Arc::as_ptr(&self.link).cast::<()>());
+        let reply = format!("_INBOX.outside{:p}.{n}", Arc::as_ptr(&self.link));
         let mut inbox = self.subscribe(&reply).await;
         let payload = match body {
             Value::Null => Bytes::new(),
