@@ -188,6 +188,8 @@ pub struct History {
     pub request_timeout: Duration,
     /// How long closing may take.
     pub close_limit: Duration,
+    /// Whether nothing went wrong around the buses: then every publish succeeds.
+    pub calm: bool,
     /// Tasks that were left at the end, in words.
     pub left: Vec<String>,
 }

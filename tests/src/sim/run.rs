@@ -179,6 +179,7 @@ impl World {
             groups: self.groups(),
             request_timeout: REQUEST,
             close_limit: plan.close_timeout + Duration::from_secs(2),
+            calm: plan.is_calm(),
             left: Vec::new(),
         }
     }
