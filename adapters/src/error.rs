@@ -190,8 +190,13 @@ impl StreamError {
 
     /// Whether the stream that was asked about is not there.
     pub(crate) fn is_stream_gone(&self) -> bool {
-        matches!(self, Self::Provision(ProvisionError::Admin(error))
-            if error.err_code() == Some(codes::STREAM_NOT_FOUND))
+        match self {
+            Self::Provision(ProvisionError::Missing { .. }) => true,
+            Self::Provision(ProvisionError::Admin(error)) => {
+                error.err_code() == Some(codes::STREAM_NOT_FOUND)
+            }
+            _ => false,
+        }
     }
 
     pub(crate) fn is_transient(&self) -> bool {

@@ -14,16 +14,21 @@
 //! The test `protocol` always compares with 2.15.1, which the embedded broker
 //! follows.
 
+pub mod admin;
 pub mod bench;
 pub mod embedded;
 pub mod failure;
 pub mod matrix;
+pub mod outside;
 pub mod peer;
 pub mod python;
 pub mod raw;
 pub mod server;
 pub mod sim;
+pub mod spy;
+pub mod support;
 pub mod target;
+pub mod tasks;
 
 pub use failure::Failure;
 pub use peer::Peer;

@@ -267,24 +267,40 @@ impl Server {
             .is_some_and(|line| line.contains("address already in use"))
     }
 
+    /// The names that its connections gave themselves.
+    ///
+    /// # Panics
+    /// When it does not say.
+    #[must_use]
+    pub fn connection_names(&self) -> Vec<String> {
+        let answer = self.monitor("/connz").expect("the server says");
+        let (_, body) = answer.split_once("\r\n\r\n").expect("an answer of HTTP");
+        let body: serde_json::Value = serde_json::from_str(body).expect("the answer is JSON");
+        let connections = body["connections"].as_array().cloned().unwrap_or_default();
+        let name = |one: &serde_json::Value| one["name"].as_str().unwrap_or_default().to_owned();
+        connections.iter().map(name).collect()
+    }
+
     /// Whether it says of itself that it is well: in a cluster, that it knows a
     /// leader and has caught up.
     pub(crate) fn healthy(&self) -> bool {
-        let port = self.running().monitoring;
-        let ask = || -> std::io::Result<String> {
-            let mut stream = TcpStream::connect(("127.0.0.1", port))?;
-            stream.set_read_timeout(Some(Duration::from_secs(1)))?;
-            stream.write_all(b"GET /healthz HTTP/1.0\r\n\r\n")?;
-            let mut answer = String::new();
-            stream.read_to_string(&mut answer)?;
-            Ok(answer)
-        };
-        ask().is_ok_and(|answer| {
+        self.monitor("/healthz").is_ok_and(|answer| {
             answer
                 .lines()
                 .next()
                 .is_some_and(|line| line.contains(" 200 "))
         })
+    }
+
+    /// What its monitoring port answers.
+    fn monitor(&self, path: &str) -> std::io::Result<String> {
+        let port = self.running().monitoring;
+        let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+        stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+        write!(stream, "GET {path} HTTP/1.0\r\n\r\n")?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        Ok(answer)
     }
 
     fn signal(&self, name: &str) -> Result<(), Failure> {

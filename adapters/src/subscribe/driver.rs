@@ -87,7 +87,8 @@ pub(super) async fn start(
         counts: lanes.counts(),
         lanes: Arc::clone(&lanes),
         controls,
-        inbox,
+        inbox: Some(inbox),
+        draining: false,
         source: Arc::new(source),
         pull,
         delivery,
@@ -109,12 +110,28 @@ pub(super) async fn start(
     Ok((Subscription::new(Arc::clone(&lanes), bus.clone()), lanes))
 }
 
+/// Makes a lost consumer ready again, from a time on.
+fn repairing(
+    bus: &Arc<Inner>,
+    source: &Arc<Source>,
+    from: Time,
+) -> BoxFuture<'static, Result<(), Arc<StreamError>>> {
+    let (bus, source) = (Arc::clone(bus), Arc::clone(source));
+    Box::pin(async move {
+        bus.runtime.sleep_until(from).await;
+        consumer::again(&bus, &source).await
+    })
+}
+
 struct Driver {
     bus: Arc<Inner>,
     lanes: Arc<Lanes>,
     counts: Handle<3, 1>,
     controls: mpsc::Receiver<Control>,
-    inbox: Box<dyn Inbox>,
+    /// Until the subscription stops and all that was on its way has come.
+    inbox: Option<Box<dyn Inbox>>,
+    /// Nothing more was asked for; what is on its way still comes.
+    draining: bool,
     source: Arc<Source>,
     /// Of consumers; core NATS pushes by itself.
     pull: Option<Pull>,
@@ -145,6 +162,8 @@ impl Driver {
         poll_fn(|cx| self.poll(cx)).await;
         // What was settled leaves the process before anybody hears of the end.
         let _ = self.bus.link.flush().await;
+        // Who waits may subscribe again at once.
+        drop(self._claim);
         for waiting in self.waiting {
             // Nobody waits any more: nothing to tell.
             let _ = waiting.send(());
@@ -159,9 +178,10 @@ impl Driver {
         again |= self.messages(now, cx);
         again |= self.repair(now, cx);
         self.delivery.handle(now, delivery::Input::Tick);
-        self.outputs(now);
+        again |= self.outputs(now);
         again |= self.publish(cx);
-        if self.stopping && self.delivery.idle() && self.acks.is_empty() {
+        let settled = self.delivery.idle() && self.acks.is_empty();
+        if self.stopping && !self.draining && settled {
             return Poll::Ready(());
         }
         if again || self.slept(now, cx) {
@@ -205,6 +225,12 @@ impl Driver {
         if let Some(pull) = &mut self.pull {
             pull.handle(now, pull::Input::Stop);
         }
+        // Nothing more comes before anything is given back: what pulls still owe
+        // would come here again.
+        self.draining = self.inbox.as_mut().is_some_and(|inbox| inbox.drain());
+        if !self.draining {
+            self.inbox = None;
+        }
         // What no worker took is as good as never handed out.
         self.lanes.handoff().close();
         while let Some(job) = self.lanes.handoff().take_back() {
@@ -223,6 +249,11 @@ impl Driver {
             self.delivery.handle(now, delivery::Input::Disconnected);
             self.pulling(now, pull::Input::Disconnected);
             self.pulls.clear();
+            if self.stopping {
+                // Nothing is on its way any more.
+                self.inbox = None;
+                self.draining = false;
+            }
         }
         if generation != 0 {
             self.delivery.handle(now, delivery::Input::Connected);
@@ -264,13 +295,18 @@ impl Driver {
             if self.pull.is_none() && self.delivery.free() == 0 {
                 return false;
             }
-            match self.inbox.poll_next(cx) {
+            let Some(inbox) = &mut self.inbox else {
+                return false;
+            };
+            match inbox.poll_next(cx) {
                 Poll::Pending => return false,
                 Poll::Ready(Some(message)) => self.receive(now, message),
                 Poll::Ready(None) => {
-                    // The link is closed for good.
+                    // All has come, or the link is closed for good.
+                    self.inbox = None;
+                    self.draining = false;
                     self.stop();
-                    return false;
+                    return true;
                 }
             }
         }
@@ -311,8 +347,9 @@ impl Driver {
         );
     }
 
-    /// What the machines want.
-    fn outputs(&mut self, now: Time) {
+    /// What the machines want. Says whether there is something new to wait for.
+    fn outputs(&mut self, now: Time) -> bool {
+        let mut repairs = false;
         while let Some(output) = self.delivery.poll() {
             match output {
                 delivery::Output::Run(job) => self.run_job(job),
@@ -326,7 +363,9 @@ impl Driver {
             }
         }
         let free = self.delivery.free();
-        let Some(pull) = &mut self.pull else { return };
+        let Some(pull) = &mut self.pull else {
+            return false;
+        };
         pull.handle(now, pull::Input::Tick);
         pull.handle(now, pull::Input::Free(free));
         while let Some(output) = pull.poll() {
@@ -336,16 +375,14 @@ impl Driver {
                     if matches!(event, PullEvent::ConsumerGone | PullEvent::ConsumerMissing)
                         && self.repair.is_none()
                     {
-                        let (bus, source) = (Arc::clone(&self.bus), Arc::clone(&self.source));
-                        self.repair =
-                            Some(Box::pin(
-                                async move { consumer::again(&bus, &source).await },
-                            ));
+                        self.repair = Some(repairing(&self.bus, &self.source, now));
+                        repairs = true;
                     }
                     self.lanes.tell_pull(&event);
                 }
             }
         }
+        repairs
     }
 
     fn run_job(&mut self, job: Work) {
@@ -376,13 +413,20 @@ impl Driver {
         self.repair = None;
         match result {
             Ok(()) => self.pulling(now, pull::Input::Restart),
-            Err(error) => self.lanes.tell_pull(error),
+            Err(error) => {
+                self.lanes.tell_pull(error);
+                let (bus, source) = (&self.bus, &self.source);
+                self.repair = Some(repairing(bus, source, now + consumer::REPAIR));
+            }
         }
         true
     }
 
     /// Hands over what waits to be published.
     fn publish(&mut self, cx: &mut Context<'_>) -> bool {
+        if self.draining {
+            return false;
+        }
         if let Some(ready) = &mut self.link_ready {
             if ready.as_mut().poll(cx).is_pending() {
                 return false;

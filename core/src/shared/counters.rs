@@ -71,7 +71,6 @@ impl<const C: usize, const H: usize> Counters<C, H> {
         let new = Arc::new(Shard::new());
         let mut shared = None;
         self.shards.update(|shards| {
-            shared = None;
             if shards.len() >= self.limit {
                 // Adds are read-modify-writes, so sharing costs time, not counts.
                 shared = shards.last().cloned();

@@ -1,0 +1,113 @@
+//! A link that sees what passes, and can be told to take nothing.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use jetbus::link::{Inbox, Link, LinkError, LinkEvent, Refused};
+use jetbus_core::{Publish, Subject};
+
+/// The boxed future of the link's trait.
+type Boxed<'a, T> = std::pin::Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Wraps another link.
+#[derive(Debug)]
+pub struct Spy {
+    inner: Arc<dyn Link>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Subjects of what was taken, in order.
+    taken: Vec<String>,
+    /// What nothing is taken with.
+    refusal: Option<Refused>,
+    refused: usize,
+    waiting: Vec<Waker>,
+}
+
+impl Spy {
+    /// Sees what `inner` takes.
+    #[must_use]
+    pub fn on(inner: Arc<dyn Link>) -> Arc<Self> {
+        Arc::new(Self {
+            inner,
+            state: Mutex::default(),
+        })
+    }
+
+    /// How many messages were taken whose subject starts with `prefix`.
+    #[must_use]
+    pub fn taken(&self, prefix: &str) -> usize {
+        let state = self.state();
+        let taken = state.taken.iter();
+        taken.filter(|subject| subject.starts_with(prefix)).count()
+    }
+
+    /// Takes nothing from now on, for this reason; or everything, for none.
+    pub fn refuse(&self, refusal: Option<Refused>) {
+        let mut state = self.state();
+        state.refusal = refusal;
+        for waker in state.waiting.drain(..) {
+            waker.wake();
+        }
+    }
+
+    /// How many messages were not taken because of [`refuse`](Self::refuse).
+    #[must_use]
+    pub fn refused(&self) -> usize {
+        self.state().refused
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Link for Spy {
+    fn try_publish(&self, message: Publish<'_>) -> Result<(), Refused> {
+        let mut state = self.state();
+        if let Some(refusal) = state.refusal {
+            state.refused += 1;
+            return Err(refusal);
+        }
+        self.inner.try_publish(message)?;
+        state.taken.push(message.subject.to_string());
+        Ok(())
+    }
+
+    fn ready(&self) -> Boxed<'_, ()> {
+        Box::pin(async {
+            std::future::poll_fn(|cx| {
+                let mut state = self.state();
+                if state.refusal.is_none() {
+                    return Poll::Ready(());
+                }
+                state.waiting.push(cx.waker().clone());
+                Poll::Pending
+            })
+            .await;
+            self.inner.ready().await;
+        })
+    }
+
+    fn subscribe(
+        &self,
+        pattern: Subject,
+        group: Option<Subject>,
+    ) -> Boxed<'_, Result<Box<dyn Inbox>, LinkError>> {
+        self.inner.subscribe(pattern, group)
+    }
+
+    fn flush(&self) -> Boxed<'_, Result<(), LinkError>> {
+        self.inner.flush()
+    }
+
+    fn poll_event(&self, cx: &mut Context<'_>) -> Poll<Option<LinkEvent>> {
+        self.inner.poll_event(cx)
+    }
+
+    fn close(&self) -> Boxed<'_, ()> {
+        self.inner.close()
+    }
+}
