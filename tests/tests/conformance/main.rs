@@ -68,7 +68,6 @@ jetbus_tests::conformance! {
     subscribing::a_subscription_starts_where_it_is_told,
     subscribing::an_event_is_handled_once_with_all_it_says_of_itself,
     subscribing::ephemeral_topics_reach_whoever_listens,
-    subscribing::events_of_a_key_are_handled_in_order,
     subscribing::raw_bytes_come_with_their_headers,
     subscribing::replicas_of_a_group_share_its_events,
     subscribing::what_cannot_be_decoded_is_told_and_not_lost,
