@@ -12,6 +12,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
+use std::time::Duration;
 
 use jetbus_core::Time;
 use jetbus_core::jetstream::publish::{self, Publisher};
@@ -255,6 +256,24 @@ impl Inner {
         // Relaxed: only that it is another one matters.
         let n = self.inboxes.fetch_add(1, Ordering::Relaxed);
         format!("{}.d{n}", self.inbox_base)
+    }
+
+    /// Waits for a connection after the link has said that there is none: false
+    /// when there will be none any more, `None` once `deadline` has passed.
+    pub(crate) async fn reconnected(&self, deadline: Time) -> Option<bool> {
+        /// How soon the hub has heard what the link knows.
+        const MOMENT: Duration = Duration::from_millis(1);
+        if self.session.generation().is_some() {
+            // The hub has not heard of the loss yet. Asking the link again at once,
+            // this task could keep the hub's from ever running.
+            let soon = self.runtime.now() + MOMENT;
+            self.runtime.sleep_until(soon.min(deadline)).await;
+        }
+        if self.runtime.now() >= deadline {
+            return None;
+        }
+        let up = self.until(deadline, self.session.up()).await;
+        up.map(|up| up.is_ok())
     }
 
     /// The output of `future`, or `None` once `deadline` has passed.

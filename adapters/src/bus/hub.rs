@@ -3,7 +3,7 @@
 
 use std::future::poll_fn;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use futures_core::future::BoxFuture;
@@ -34,7 +34,7 @@ pub(super) fn start(
     replies: Box<dyn Inbox>,
     publisher: Publisher,
 ) {
-    let hub = Hub {
+    let mut hub = Hub {
         bus: Arc::clone(bus),
         acks,
         replies,
@@ -44,6 +44,10 @@ pub(super) fn start(
         sleep: None,
         link_ready: None,
     };
+    // A link that is connected says so at once: then the bus is, too.
+    if let Poll::Ready(Some(event)) = bus.link.poll_event(&mut Context::from_waker(Waker::noop())) {
+        hub.link_event(bus.runtime.now(), event);
+    }
     bus.runtime.spawn(Box::pin(hub.run()));
 }
 

@@ -72,8 +72,11 @@ impl Inner {
                 Err(_) => return Err(NoAnswer::Closed),
             }
             drop(forget);
-            let up = self.until(deadline, self.session.up()).await;
-            up.ok_or_else(timeout)?.map_err(|_| NoAnswer::Closed)?;
+            match self.reconnected(deadline).await {
+                Some(true) => {}
+                Some(false) => return Err(NoAnswer::Closed),
+                None => return Err(timeout()),
+            }
             let taken = self.until(deadline, self.calls.take()).await;
             permit = taken.ok_or_else(timeout)?.map_err(|_| NoAnswer::Closed)?;
         }
