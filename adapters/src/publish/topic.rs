@@ -70,6 +70,11 @@ impl Topic {
     /// Publishes an event; the receipt, awaited later, gives the outcome. Returns
     /// when the event is handed over, so that many can be on their way.
     ///
+    /// They are stored in the order in which they are sent, unless the server refuses
+    /// some for a while (an election, a stream that is made again): these are sent
+    /// again, and may be stored after later ones. Where order must hold even then,
+    /// wait for the outcome of one event of a key before sending the next.
+    ///
     /// # Errors
     /// As [`publish`](Self::publish), for what is known by then.
     ///
