@@ -12,14 +12,14 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
-use std::time::Duration;
 
 use jetbus_core::Time;
 use jetbus_core::jetstream::publish::{self, Publisher};
 use jetbus_core::names::Api;
+use jetbus_core::random::mix;
 use jetbus_core::shared::credit::Credit;
 use jetbus_core::shared::gate::Gate;
-use jetbus_core::shared::session::SessionCell;
+use jetbus_core::shared::session::{Closed, SessionCell};
 use serde::Serialize;
 
 pub use self::close::CloseReport;
@@ -193,7 +193,7 @@ impl Bus {
         settings: Settings,
     ) -> Result<Self, OpenError> {
         let seed = settings.seed.unwrap_or_else(random_seed);
-        let random = AtomicU64::new(seed);
+        let random = AtomicU64::new(mix(seed));
         let inbox_base = format!("{}.{:016x}", settings.inbox_prefix, next(&random));
         let acks = publish::Inbox::new(&format!("{inbox_base}.a")).map_err(OpenError::Name)?;
         let replies = publish::Inbox::new(&format!("{inbox_base}.r")).map_err(OpenError::Name)?;
@@ -258,22 +258,20 @@ impl Inner {
         format!("{}.d{n}", self.inbox_base)
     }
 
-    /// Waits for a connection after the link has said that there is none: false
-    /// when there will be none any more, `None` once `deadline` has passed.
-    pub(crate) async fn reconnected(&self, deadline: Time) -> Option<bool> {
-        /// How soon the hub has heard what the link knows.
-        const MOMENT: Duration = Duration::from_millis(1);
-        if self.session.generation().is_some() {
-            // The hub has not heard of the loss yet. Asking the link again at once,
-            // this task could keep the hub's from ever running.
-            let soon = self.runtime.now() + MOMENT;
-            self.runtime.sleep_until(soon.min(deadline)).await;
-        }
-        if self.runtime.now() >= deadline {
-            return None;
-        }
-        let up = self.until(deadline, self.session.up()).await;
-        up.map(|up| up.is_ok())
+    /// Waits for a connection after the link refused for want of one. The link knows
+    /// before the hub does: the others, the hub too, run before the session is
+    /// looked at.
+    pub(crate) async fn reconnected(&self) -> Result<(), Closed> {
+        let mut yielded = false;
+        poll_fn(|cx| {
+            if std::mem::replace(&mut yielded, true) {
+                return Poll::Ready(());
+            }
+            cx.waker().wake_by_ref();
+            Poll::Pending
+        })
+        .await;
+        self.session.up().await.map(drop)
     }
 
     /// The output of `future`, or `None` once `deadline` has passed.
@@ -292,15 +290,10 @@ impl Inner {
     }
 }
 
-/// The next of a sequence of well-mixed numbers (splitmix64).
+/// The next of a sequence of well-mixed numbers.
 fn next(state: &AtomicU64) -> u64 {
     // Relaxed: each caller gets a number of its own.
-    let z = state
-        .fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed)
-        .wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
+    mix(state.fetch_add(1, Ordering::Relaxed))
 }
 
 /// Randomness from the standard library's hash seeds.

@@ -10,7 +10,7 @@ use jetbus_core::jetstream::api::{ApiError, codes};
 use jetbus_core::provision::ProvisionError;
 use jetbus_core::subject::NameError;
 
-use crate::link::{LinkError, Refused};
+use crate::link::LinkError;
 use crate::runtime::NoRuntime;
 
 /// What to do about an error.
@@ -76,8 +76,8 @@ pub enum Invalid {
         /// The server's limit, in bytes.
         max: usize,
     },
-    /// Anything else that the link says of the message.
-    Link(Refused),
+    /// The link cannot send its subject or one of its headers.
+    Unsendable,
 }
 
 impl PublishError {
@@ -137,11 +137,11 @@ impl fmt::Display for Invalid {
             Self::Envelope(error) => error.fmt(f),
             Self::Header(error) => error.fmt(f),
             Self::Id(error) => error.fmt(f),
-            Self::Link(refused) => refused.fmt(f),
             Self::TooLarge { len, max } => write!(
                 f,
                 "headers and payload have {len} bytes, the server takes at most {max}"
             ),
+            Self::Unsendable => f.write_str("a header or the subject cannot be sent by this link"),
         }
     }
 }
@@ -153,8 +153,7 @@ impl std::error::Error for Invalid {
             Self::Envelope(error) => Some(error),
             Self::Header(error) => Some(error),
             Self::Id(error) => Some(error),
-            Self::Link(refused) => Some(refused),
-            Self::TooLarge { .. } => None,
+            Self::TooLarge { .. } | Self::Unsendable => None,
         }
     }
 }
@@ -195,8 +194,13 @@ impl StreamError {
 
     /// Whether the stream that was asked about is not there.
     pub(crate) fn is_stream_gone(&self) -> bool {
-        matches!(self, Self::Provision(ProvisionError::Admin(error))
-            if error.err_code() == Some(codes::STREAM_NOT_FOUND))
+        match self {
+            Self::Provision(ProvisionError::Missing { .. }) => true,
+            Self::Provision(ProvisionError::Admin(error)) => {
+                error.err_code() == Some(codes::STREAM_NOT_FOUND)
+            }
+            _ => false,
+        }
     }
 
     pub(crate) fn is_transient(&self) -> bool {

@@ -69,6 +69,15 @@ pub trait Link: fmt::Debug + Send + Sync + 'static {
 pub trait Inbox: fmt::Debug + Send {
     /// The next message; `None` once the link is closed and all were read.
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Message>>;
+
+    /// Asks for no more messages. What was sent before can still be read; after it
+    /// the inbox ends. What is published after this call comes after the request.
+    ///
+    /// `false` when that cannot be asked for at the moment; then there is only
+    /// dropping, which loses what is on its way.
+    fn drain(&mut self) -> bool {
+        false
+    }
 }
 
 /// Why a link took nothing. Nothing was sent.

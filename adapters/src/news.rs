@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 
 use futures_channel::mpsc;
 use futures_core::Stream;
+use tracing::{error, info, warn};
 
 use crate::link::ServerInfo;
 
@@ -100,6 +101,28 @@ pub enum News {
     },
 }
 
+impl News {
+    /// The same, for those who listen by `tracing`.
+    fn trace(&self) {
+        match self {
+            Self::Connected { .. } | Self::Stream { .. } | Self::Consumer { .. } => {
+                info!(news = ?self);
+            }
+            Self::Disconnected
+            | Self::LameDuck
+            | Self::SlowConsumer
+            | Self::LinkError { .. }
+            | Self::Pull { .. }
+            | Self::HandlerFailed { .. }
+            | Self::Unsettled { .. }
+            | Self::Overtaken { .. } => warn!(news = ?self),
+            Self::PublishFailed { .. } => error!(news = ?self),
+            // Told by the listener who missed them.
+            Self::Missed { .. } => {}
+        }
+    }
+}
+
 /// A bounded stream of [`News`]; see [`Bus::news`](crate::Bus::news).
 #[derive(Debug)]
 pub struct NewsStream {
@@ -145,6 +168,7 @@ impl Newsroom {
     }
 
     pub(crate) fn tell(&self, news: &News) {
+        news.trace();
         self.listeners()
             .all
             .retain_mut(|(sender, missed)| match sender.try_send(news.clone()) {

@@ -174,7 +174,7 @@ fn kept(bus: &Inner, name: &str, config: Option<&TopicConfig>) -> Result<Kept, T
         Some(persistence) => persistence,
     };
     let unset = TopicConfig::default().stream;
-    let options = config.map_or(unset.clone(), |config| config.stream.clone());
+    let options = config.map_or_else(|| unset.clone(), |config| config.stream.clone());
     if persistence == Persistence::Ephemeral {
         if options != unset {
             return Err(TopicError::Ephemeral { topic: name.into() });

@@ -190,7 +190,7 @@ async fn time_passes_for_the_broker(runtime: Arc<dyn Runtime>) {
     let broker = EmbeddedBroker::new();
     let link = broker.connect(Arc::clone(&runtime)).await;
     let other = broker.connect(Arc::clone(&runtime)).await;
-    let mut inbox = link.subscribe("_INBOX.>".into()).await.unwrap();
+    let mut inbox = link.subscribe("_INBOX.>".into(), None).await.unwrap();
     let stream = r#"{"name":"S","subjects":["s"],"storage":"memory"}"#;
     let made = ask(&link, &mut inbox, "$JS.API.STREAM.CREATE.S", stream).await;
     assert!(!made.payload.windows(7).any(|w| w == b"\"error\""));
@@ -224,7 +224,7 @@ fn buses_on_two_runtimes_share_a_broker() {
         let broker = EmbeddedBroker::new();
         let a = broker.connect(on_tokio).await;
         let b = broker.connect(Arc::new(Smol::new())).await;
-        let mut inbox = a.subscribe("a".into()).await.unwrap();
+        let mut inbox = a.subscribe("a".into(), None).await.unwrap();
         publish(&b, "a", None, "x").unwrap();
         assert_eq!(next(&mut inbox).await.unwrap().payload, "x");
         // The broker outlives the runtime whose clock it took.

@@ -121,7 +121,7 @@ async fn an_absent_server_is_unreachable(runtime: Arc<dyn Runtime>) {
     let link = Nats::connect(&options, &*runtime).await.unwrap();
     assert_eq!(publish(&link, &Bytes::new()), Err(Refused::Disconnected));
     // Inboxes end although the client never had a server to ask.
-    let mut inbox = link.subscribe("a".into()).await.unwrap();
+    let mut inbox = link.subscribe("a".into(), None).await.unwrap();
     link.close().await;
     assert!(poll_fn(|cx| inbox.poll_next(cx)).await.is_none());
     assert!(event(&link).await.is_none());

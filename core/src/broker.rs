@@ -33,6 +33,8 @@
 //! | API audit advisories (`$JS.EVENT.ADVISORY.API`), stream update advisories | never sent |
 //! | `placement`, `compression` | kept and shown; there is one place, and nothing to compress |
 //! | words of JSON type and syntax errors (10025) | the same code; the words match in the usual cases |
+//! | a consumer whose filter an update took away | it goes on with everything; 2.15.1 no longer notices new messages |
+//! | subjects and patterns of more than 128 tokens | 10052 "invalid subject"; a subscription to one is ignored |
 //! | jitter of the inactive threshold | none: it ends exactly then |
 //!
 //! # Limits
@@ -54,7 +56,6 @@ mod pull;
 mod store;
 mod stream;
 mod stream_config;
-mod trie;
 mod world;
 
 #[cfg(all(test, not(loom)))]
@@ -63,6 +64,8 @@ mod tests;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
+
+use serde_json::json as json_value;
 
 use self::stream::Stream;
 use self::world::World;
@@ -213,7 +216,12 @@ impl Broker {
             }
             Input::Unsubscribe { conn, sid } => self.world.router.unsubscribe(conn, sid),
             Input::Publish { conn, message } => {
-                if self.world.router.is_connected(conn) {
+                let size = message.headers.wire_len() + message.payload.len();
+                if !self.world.router.is_connected(conn) {
+                    // Late: it left before.
+                } else if size > self.world.config.max_payload {
+                    self.refuse_size(&message);
+                } else {
                     self.publish(message);
                 }
             }
@@ -302,6 +310,17 @@ impl Broker {
             }
         }
         self.publish_advisories();
+    }
+
+    /// Answers a message over `max_payload`, which goes nowhere.
+    fn refuse_size(&mut self, message: &Outbound) {
+        if let Some(reply) = &message.reply {
+            let stream = self.world.captured.first(message.subject.as_str());
+            let stream = stream.map_or_else(String::new, |name| (**name).to_owned());
+            let error = error::MESSAGE_TOO_LARGE.json();
+            let body = json_value!({"error": error, "stream": stream, "seq": 0});
+            self.world.respond(reply, body.to_string());
+        }
     }
 
     /// Routes a message: to subscriptions, to the stream that stores it, to the API.

@@ -13,8 +13,9 @@
 //! whatever arrived meanwhile could still overtake them all. Instead an empty place
 //! stays at the head of the key: the successors stay held behind it, leases renewed,
 //! until the message is delivered again and takes its place. So the order of a key
-//! holds within this process whatever the delay. If it does not come back within
-//! `ack_wait` of being due (another process got it), the key goes on and
+//! holds within this process whatever the delay, and when one redelivery is lost,
+//! which the server repeats after `ack_wait`. If it does not come back within a third
+//! more than `ack_wait` of being due (another process got it), the key goes on and
 //! [`DeliveryEvent::NotReturned`] says so. The empty place counts as held until the
 //! delay is over, then as free, so that there is room for it to come back.
 //! When stopping nothing is awaited: a message given back takes its successors
@@ -39,7 +40,7 @@ use self::settled::{Settled, Verdict};
 pub use self::words::{Config, DeliveryEvent, Input, Job, JobId, Key, Outcome, Output};
 use crate::jetstream::ack::{self, Meta};
 use crate::keyed::{Id, Keyed};
-use crate::retry::Random;
+use crate::random::Random;
 use crate::{Outbound, Subject, Time, Timestamp};
 
 type Identity = (u64, Timestamp);
@@ -401,7 +402,7 @@ impl<T: Clone> Delivery<T> {
                 Some(State::Here(_)) => self.renew(now, id),
                 // It could not come back while the link was lost.
                 Some(State::Away { due: true }) => {
-                    self.keyed.park(id, now + self.config.ack_wait);
+                    self.keyed.park(id, now + self.absence());
                 }
                 Some(State::Away { due: false }) | None => {}
             }
@@ -423,7 +424,7 @@ impl<T: Clone> Delivery<T> {
                 State::Away { due } if !*due || !self.connected => {
                     self.vacant += usize::from(!*due);
                     *due = true;
-                    self.keyed.park(id, now + self.config.ack_wait);
+                    self.keyed.park(id, now + self.absence());
                 }
                 State::Away { .. } => {
                     self.remove(id);
@@ -472,6 +473,12 @@ impl<T: Clone> Delivery<T> {
 
     fn lease(&self) -> Duration {
         self.config.ack_wait / 3
+    }
+
+    /// How long a message that was given back is awaited once it is due. A redelivery
+    /// that was lost is repeated after `ack_wait`: it must not come a moment late.
+    fn absence(&self) -> Duration {
+        self.config.ack_wait + self.lease()
     }
 
     fn is_running(&self, job: JobId) -> bool {

@@ -26,6 +26,7 @@ pub mod keyed;
 pub mod message;
 pub mod names;
 pub mod provision;
+pub mod random;
 pub mod retry;
 pub mod shared;
 pub mod subject;

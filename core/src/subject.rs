@@ -221,10 +221,13 @@ fn check_reserved(text: &str) -> Result<(), &'static str> {
 }
 
 /// Whether `pattern` covers `subject`, token by token. A pattern without wildcards
-/// covers itself only. `subject` may itself be a pattern: then the answer says
-/// whether everything it covers is covered too.
+/// covers itself only, and nothing covers an empty token. `subject` may itself be a
+/// pattern: then the answer says whether everything it covers is covered too.
 #[must_use]
 pub fn covers(pattern: &str, subject: &str) -> bool {
+    if subject.split('.').any(str::is_empty) {
+        return false;
+    }
     let mut subject = subject.split('.');
     for token in pattern.split('.') {
         match (token, subject.next()) {
@@ -252,6 +255,12 @@ pub fn overlap(a: &str, b: &str) -> bool {
             _ => return false,
         }
     }
+}
+
+/// Whether one of `a` and one of `b` cover a common subject.
+#[must_use]
+pub fn any_overlap(a: &[String], b: &[String]) -> bool {
+    a.iter().any(|a| b.iter().any(|b| overlap(a, b)))
 }
 
 #[cfg(all(test, not(loom)))]
@@ -304,6 +313,9 @@ mod tests {
             ("a.*", "a.*"),
         ];
         let no = [
+            (">", ""),
+            ("a.*", "a."),
+            ("a.>", "a.b..c"),
             ("a", "b"),
             ("a.*", "a"),
             ("a.*", "a.b.c"),

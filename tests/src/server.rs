@@ -9,7 +9,7 @@ use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -19,12 +19,16 @@ use crate::failure::{Doing as _, Failure};
 use crate::target::TempFolder;
 
 mod binary;
+mod builder;
 mod cluster;
 mod process;
+mod shared;
 
 pub use binary::{DEFAULT_VERSION, OLDEST_VERSION, ServerBinary};
+pub use builder::Builder;
 pub use cluster::Cluster;
 use process::Process;
+pub use shared::Shared;
 
 /// How long a server may take to start or to stop.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -32,115 +36,6 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// Between two looks at something that the harness waits for.
 fn pause() {
     thread::sleep(Duration::from_millis(2));
-}
-
-/// How a server is started. See [`Server::builder`].
-#[derive(Clone, Debug)]
-#[must_use]
-pub struct Builder {
-    version: Option<String>,
-    name: String,
-    jetstream: Option<String>,
-    extra: String,
-    /// 0: any free one.
-    port: u16,
-}
-
-impl Builder {
-    /// Runs this version, whatever the environment says.
-    pub fn version(mut self, version: &str) -> Self {
-        self.version = Some(version.to_owned());
-        self
-    }
-
-    /// Its name; `test` unless given.
-    pub fn name(mut self, name: &str) -> Self {
-        name.clone_into(&mut self.name);
-        self
-    }
-
-    /// Without JetStream.
-    pub fn without_jetstream(mut self) -> Self {
-        self.jetstream = None;
-        self
-    }
-
-    /// Lines for the configuration's `jetstream` block, in place of the limits of
-    /// 256 MB in memory and 1 GB in files. `sync_interval: always` makes stored
-    /// messages survive a power failure.
-    pub fn jetstream(mut self, lines: &str) -> Self {
-        self.jetstream = Some(lines.to_owned());
-        self
-    }
-
-    /// Lines for the configuration: users, TLS, limits.
-    pub fn config(mut self, lines: &str) -> Self {
-        self.extra.push_str(lines);
-        self.extra.push('\n');
-        self
-    }
-
-    /// Listens on this port.
-    pub(crate) fn port(mut self, port: u16) -> Self {
-        self.port = port;
-        self
-    }
-
-    /// Starts the server and waits until it takes connections.
-    ///
-    /// # Errors
-    /// When there is no such program, or it does not start: what its log says.
-    pub fn start(self) -> Result<Server, Failure> {
-        let binary = match &self.version {
-            Some(version) => ServerBinary::of_version(version)?,
-            None => ServerBinary::find()?,
-        };
-        let server = Server {
-            folder: TempFolder::new("nats")?,
-            binary,
-            settings: self,
-            running: Mutex::new(Running {
-                process: None,
-                port: 0,
-                monitoring: 0,
-            }),
-        };
-        server.start_again()?;
-        Ok(server)
-    }
-}
-
-/// A server that tests of one program share, made for a `static`: it starts with
-/// the first of them and stops with the last.
-#[derive(Debug)]
-pub struct Shared {
-    settings: fn() -> Builder,
-    server: Mutex<Weak<Server>>,
-}
-
-impl Shared {
-    /// A server with these settings, not started yet.
-    #[must_use]
-    pub const fn new(settings: fn() -> Builder) -> Self {
-        Self {
-            settings,
-            server: Mutex::new(Weak::new()),
-        }
-    }
-
-    /// The running server, started unless somebody holds it already.
-    ///
-    /// # Errors
-    /// As [`Builder::start`].
-    pub fn start(&self) -> Result<Arc<Server>, Failure> {
-        let mut shared = self.server.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(server) = shared.upgrade() {
-            return Ok(server);
-        }
-        let server = Arc::new((self.settings)().start()?);
-        *shared = Arc::downgrade(&server);
-        Ok(server)
-    }
 }
 
 /// A running nats-server of one test.
@@ -171,13 +66,22 @@ impl Server {
 
     /// A server to be configured.
     pub fn builder() -> Builder {
-        Builder {
-            version: None,
-            name: "test".to_owned(),
-            jetstream: Some("max_memory_store: 256MB\nmax_file_store: 1GB".to_owned()),
-            extra: String::new(),
-            port: 0,
-        }
+        Builder::new()
+    }
+
+    fn launched(binary: ServerBinary, settings: Builder) -> Result<Self, Failure> {
+        let server = Self {
+            folder: TempFolder::new("nats")?,
+            binary,
+            settings,
+            running: Mutex::new(Running {
+                process: None,
+                port: 0,
+                monitoring: 0,
+            }),
+        };
+        server.start_again()?;
+        Ok(server)
     }
 
     /// One server for all tests of a program that use names of their own; it
@@ -304,7 +208,9 @@ impl Server {
     fn launch(&self, running: &mut Running, deadline: Instant) -> Result<(), Failure> {
         let what = "starting nats-server";
         let config = self.path("server.conf");
-        fs::write(&config, self.configuration(running.port)).doing(what)?;
+        let folder = self.folder.path();
+        let text = self.settings.configuration(folder, running.port);
+        fs::write(&config, text).doing(what)?;
         // A killed server leaves its ports file behind.
         let ports = self.path("ports");
         let _ = fs::remove_dir_all(&ports);
@@ -338,26 +244,6 @@ impl Server {
             monitoring,
         };
         Ok(())
-    }
-
-    fn configuration(&self, port: u16) -> String {
-        let settings = &self.settings;
-        let listen = match (port, settings.port) {
-            (0, 0) => "-1".to_owned(),
-            (0, port) | (port, _) => port.to_string(),
-        };
-        let jetstream = settings.jetstream.as_ref().map(|lines| {
-            let store = self.path("jetstream");
-            format!("jetstream {{\nstore_dir: {store:?}\n{lines}\n}}\n")
-        });
-        format!(
-            "server_name: {:?}\nlisten: \"127.0.0.1:{listen}\"\nhttp: \"127.0.0.1:-1\"\n\
-             ports_file_dir: {:?}\n{}{}",
-            settings.name,
-            self.path("ports"),
-            jetstream.unwrap_or_default(),
-            settings.extra,
-        )
     }
 
     /// The ports that it writes down once it listens; the file grows while we

@@ -44,8 +44,9 @@ pub(super) fn start(
         sleep: None,
         link_ready: None,
     };
-    // A link that is connected says so at once: then the bus is, too.
-    if let Poll::Ready(Some(event)) = bus.link.poll_event(&mut Context::from_waker(Waker::noop())) {
+    // A link that is connected says so at once: the bus is, when it is opened.
+    let mut cx = Context::from_waker(Waker::noop());
+    if let Poll::Ready(Some(event)) = bus.link.poll_event(&mut cx) {
         hub.link_event(bus.runtime.now(), event);
     }
     bus.runtime.spawn(Box::pin(hub.run()));
@@ -216,14 +217,14 @@ impl Hub {
         self.bus.subscriptions.link_changed();
         self.publisher.handle(now, publish::Input::Disconnected);
         let bus = Arc::clone(&self.bus);
-        for (token, mark) in bus.window.in_flight() {
+        for (token, mark) in bus.window.sweep() {
             if mark != Time::NEVER.as_nanos()
                 && let Some((flight, permit)) = bus.window.settle(token)
             {
                 self.put_aside(now, flight, permit, Failure::Lost);
             }
         }
-        for (token, _) in bus.calls.in_flight() {
+        for (token, _) in bus.calls.sweep() {
             // Dropping the call tells its caller, who asks again.
             drop(bus.calls.settle(token));
         }
@@ -269,12 +270,12 @@ impl Hub {
                         continue;
                     };
                     flight.retry = retry;
-                    if let Err((flight, permit, refused)) = bus.hand_over(permit, flight, now) {
-                        if refused == Refused::Busy && self.link_ready.is_none() {
+                    if let Err(back) = bus.hand_over(permit, flight, now) {
+                        if back.refused == Refused::Busy && self.link_ready.is_none() {
                             let link = Arc::clone(&bus.link);
                             self.link_ready = Some(Box::pin(async move { link.ready().await }));
                         }
-                        self.put_aside(now, flight, permit, Failure::Refused);
+                        self.put_aside(now, back.flight, back.permit, Failure::Refused);
                     }
                 }
                 publish::Output::Settle { token, verdict } => {

@@ -72,11 +72,8 @@ impl Inner {
                 Err(_) => return Err(NoAnswer::Closed),
             }
             drop(forget);
-            match self.reconnected(deadline).await {
-                Some(true) => {}
-                Some(false) => return Err(NoAnswer::Closed),
-                None => return Err(timeout()),
-            }
+            let up = self.until(deadline, self.reconnected()).await;
+            up.ok_or_else(timeout)?.map_err(|_| NoAnswer::Closed)?;
             let taken = self.until(deadline, self.calls.take()).await;
             permit = taken.ok_or_else(timeout)?.map_err(|_| NoAnswer::Closed)?;
         }

@@ -11,6 +11,7 @@ use jetbus_core::shared::session::Current;
 use jetbus_core::subject::NameError;
 use jetbus_core::{Headers, Publish, Subject, Timestamp};
 use serde::Serialize;
+use tracing::{Instrument as _, Span, debug_span};
 
 use super::outcome::{Outcome, Receipt};
 use super::window::Flight;
@@ -106,7 +107,7 @@ impl Topic {
         headers
             .append(MESSAGE_ID, &envelope::message_id(id, self.name()))
             .map_err(|error| invalid(Invalid::Header(error)))?;
-        self.dispatch(headers, body).await
+        self.dispatch(headers, body).instrument(self.span()).await
     }
 
     /// Publishes bytes and headers, without an envelope, and waits until the
@@ -150,7 +151,14 @@ impl Topic {
             let blank = NameError::new(MESSAGE_ID, id, "it must not be blank");
             return Err(invalid(Invalid::Id(blank)));
         }
-        self.dispatch(headers, payload).await
+        self.dispatch(headers, payload)
+            .instrument(self.span())
+            .await
+    }
+
+    /// Of handing a message over; the payload is not in it.
+    fn span(&self) -> Span {
+        debug_span!("publish", topic = self.name())
     }
 
     async fn dispatch(&self, headers: Headers, payload: Bytes) -> Result<Receipt, PublishError> {
@@ -246,16 +254,16 @@ impl Inner {
                 .await
                 .ok_or_else(late),
             Refused::Disconnected if self.settings.wait_for_connection => {
-                match self.reconnected(deadline).await {
-                    Some(true) => Ok(()),
-                    Some(false) => Err(PublishError::Closed),
+                match self.until(deadline, self.reconnected()).await {
+                    Some(Ok(())) => Ok(()),
+                    Some(Err(_)) => Err(PublishError::Closed),
                     None => Err(late()),
                 }
             }
             Refused::Disconnected => Err(PublishError::Disconnected),
             Refused::TooLarge { len, max } => Err(invalid(Invalid::TooLarge { len, max })),
+            Refused::Invalid => Err(invalid(Invalid::Unsendable)),
             Refused::Closed => Err(PublishError::Closed),
-            other => Err(invalid(Invalid::Link(other))),
         }
     }
 }

@@ -29,6 +29,13 @@ pub(crate) struct Flight {
     pub(super) done: oneshot::Sender<Result<Outcome, Failed>>,
 }
 
+/// A flight that the link did not take, and its place.
+pub(crate) struct Back<'a> {
+    pub(crate) flight: Flight,
+    pub(crate) permit: Permit<'a, Flight>,
+    pub(crate) refused: Refused,
+}
+
 impl Flight {
     /// Tells whoever waits; else, when it failed, the news.
     pub(crate) fn tell(self, bus: &Arc<Inner>, result: Result<Outcome, PublishError>) {
@@ -78,26 +85,23 @@ impl Inner {
     ) -> Result<(), PublishError> {
         loop {
             let now = self.runtime.now();
-            let refused = match self.hand_over(permit, flight, now) {
-                Ok(()) => return Ok(()),
-                Err((back, place, refused)) => {
-                    (flight, permit) = (back, place);
-                    refused
-                }
+            let Err(back) = self.hand_over(permit, flight, now) else {
+                return Ok(());
             };
-            self.wait_out(refused, flight.began, flight.retry.deadline)
+            (flight, permit) = (back.flight, back.permit);
+            self.wait_out(back.refused, flight.began, flight.retry.deadline)
                 .await?;
         }
     }
 
     /// Puts a flight in its place and hands the message to the link; gives both
-    /// back when the link takes nothing.
+    /// back when the link takes nothing, which is rare enough for a box.
     pub(crate) fn hand_over<'a>(
         &'a self,
         permit: Permit<'a, Flight>,
         mut flight: Flight,
         now: Time,
-    ) -> Result<(), (Flight, Permit<'a, Flight>, Refused)> {
+    ) -> Result<(), Box<Back<'a>>> {
         // Cheap clones: once it is in its place, the flight may be answered, and
         // gone, before this thread looks again.
         let (subject, headers, payload) = (
@@ -105,20 +109,37 @@ impl Inner {
             flight.headers.clone(),
             flight.payload.clone(),
         );
+        let Some(session) = self.session.generation() else {
+            return Err(Box::new(Back {
+                flight,
+                permit,
+                refused: Refused::Disconnected,
+            }));
+        };
         let mark = (now + ATTEMPT).min(flight.retry.deadline);
         flight.refusal = None;
         let token = permit.fill(flight, mark.as_nanos());
-        let mut buf = ReplyBuf::new();
-        let sent = self.link.try_publish(Publish {
-            subject: &subject,
-            reply: Some(self.acks.reply(token.to_bits(), &mut buf)),
-            headers: &headers,
-            payload: &payload,
-        });
+        // Looked at again now that the place is filled: either whoever ended the
+        // session sweeps this place too, or its end is seen here.
+        let sent = if self.session.generation() == Some(session) {
+            let mut buf = ReplyBuf::new();
+            self.link.try_publish(Publish {
+                subject: &subject,
+                reply: Some(self.acks.reply(token.to_bits(), &mut buf)),
+                headers: &headers,
+                payload: &payload,
+            })
+        } else {
+            Err(Refused::Disconnected)
+        };
         match sent {
             Ok(()) => Ok(()),
             Err(refused) => match self.window.settle(token) {
-                Some((flight, permit)) => Err((flight, permit, refused)),
+                Some((flight, permit)) => Err(Box::new(Back {
+                    flight,
+                    permit,
+                    refused,
+                })),
                 // Somebody settled it in between and has told the caller.
                 None => Ok(()),
             },

@@ -3,9 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use jetbus_core::jetstream::ack::Meta;
 use jetbus_core::provision::{self, WantedConsumer};
 use jetbus_core::{Subject, Timestamp, names, subject};
+use serde::Deserialize;
 
 use super::builder::{Options, Start};
 use crate::bus::Inner;
@@ -28,6 +30,9 @@ const FORGOTTEN: Duration = Duration::from_secs(300);
 /// How long making a stream or consumer ready may take.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// How long after a failure it is tried again to make a lost consumer ready.
+pub(super) const REPAIR: Duration = Duration::from_secs(1);
+
 /// What a subscription reads.
 #[derive(Debug)]
 pub(super) enum Source {
@@ -37,12 +42,37 @@ pub(super) enum Source {
         wanted: WantedConsumer,
         /// Where pulls go.
         request: Subject,
+        /// Where the consumer stood when the subscription began.
+        place: Place,
     },
     /// What is published at the moment.
     Core {
         pattern: Subject,
         group: Option<Subject>,
     },
+}
+
+/// A place in a stream.
+#[derive(Debug)]
+pub(super) struct Place {
+    /// When the server says that the stream was created: a stream of the same name
+    /// that was made later is another one. `None` when it was not said.
+    created: Option<String>,
+    /// Everything up to this sequence is settled.
+    settled: u64,
+}
+
+impl Place {
+    /// Where a consumer made again starts, in a stream that was `created` then, so
+    /// that nothing is missed. What was settled since comes again.
+    fn start(&self, created: Option<&String>) -> provision::Start {
+        match created {
+            Some(created) if self.created.as_ref() == Some(created) => {
+                provision::Start::Sequence(self.settled.saturating_add(1))
+            }
+            _ => provision::Start::All,
+        }
+    }
 }
 
 /// Finds out what to read, and makes it ready.
@@ -81,21 +111,27 @@ pub(super) async fn prepare(bus: &Arc<Inner>, options: &Options) -> Result<Sourc
         None => provision::Start::New,
     };
     wanted.inactive_threshold = (!wanted.durable).then_some(FORGOTTEN);
-    ready(bus, entry, wanted)
+    ready(bus, entry, wanted, None)
         .await
         .map_err(SubscribeError::Stream)
 }
 
-/// Makes stream and consumer ready.
+/// Makes stream and consumer ready; a consumer that has to be made again starts at
+/// `place`.
 async fn ready(
     bus: &Arc<Inner>,
     entry: Arc<StreamEntry>,
     mut wanted: WantedConsumer,
+    place: Option<&Place>,
 ) -> Result<Source, Arc<StreamError>> {
     let deadline = bus.runtime.now() + PATIENCE;
     loop {
         let stream = entry.ensure(bus, deadline).await?.stream;
         wanted.stream = stream.as_ref().into();
+        let created = created(bus, &stream).await;
+        if let Some(place) = place {
+            wanted.start = place.start(created.as_ref());
+        }
         match provisioning::consumer(bus, wanted.clone()).await {
             Ok(ready) => {
                 if let Some(event) = ready.event {
@@ -106,6 +142,10 @@ async fn ready(
                     entry,
                     wanted,
                     request,
+                    place: Place {
+                        created,
+                        settled: ready.info.ack_floor.stream_seq,
+                    },
                 });
             }
             Err(error) if error.is_stream_gone() => entry.doubt(),
@@ -126,13 +166,31 @@ async fn ready(
 /// Makes the source ready again after it was found missing. Its stream is asked
 /// for too: it may have gone with it.
 pub(super) async fn again(bus: &Arc<Inner>, source: &Source) -> Result<(), Arc<StreamError>> {
-    let Source::Stream { entry, wanted, .. } = source else {
+    let Source::Stream {
+        entry,
+        wanted,
+        place,
+        ..
+    } = source
+    else {
         return Ok(());
     };
     entry.doubt();
-    ready(bus, Arc::clone(entry), wanted.clone())
+    ready(bus, Arc::clone(entry), wanted.clone(), Some(place))
         .await
         .map(drop)
+}
+
+/// When the server says that a stream was created.
+async fn created(bus: &Inner, stream: &str) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Info {
+        created: String,
+    }
+    let subject = bus.api.stream_info(stream);
+    let answer = bus.request(&subject, &Bytes::new()).await.ok()?;
+    let info: Info = serde_json::from_slice(&answer.payload).ok()?;
+    Some(info.created)
 }
 
 /// What is known of a message of core NATS: its place among those received.

@@ -136,8 +136,11 @@ pub(crate) type Decode<T> = fn(&Item) -> Result<T, String>;
 /// Typed payloads: the JSON of the envelope's `payload`.
 pub(crate) fn typed<T: DeserializeOwned>(item: &Item) -> Result<T, String> {
     match &item.event {
-        Some(Ok(event)) => serde_json::from_slice(&event.payload)
-            .map_err(|error| format!("the payload is not of the handler's type: {error}")),
+        Some(Ok(event)) => serde_json::from_slice(&event.payload).map_err(|error| {
+            // Not what serde says: that quotes the payload, which may be secret.
+            let (line, column) = (error.line(), error.column());
+            format!("the payload is not of the handler's type: line {line}, column {column}")
+        }),
         Some(Err(error)) => Err(error.clone()),
         None => Err("the message has no envelope".into()),
     }

@@ -15,15 +15,16 @@ use bytes::Bytes;
 use futures_channel::{mpsc, oneshot};
 use futures_core::Stream as _;
 use futures_core::future::BoxFuture;
-use jetbus_core::delivery::{self, Delivery};
+use jetbus_core::delivery::{self, Delivery, Outcome};
 use jetbus_core::jetstream::pull::{self, Pull, PullEvent, Received};
 use jetbus_core::retry::Retry;
+use jetbus_core::shared::counters::Handle;
 use jetbus_core::{Message, Outbound, Subject, Time, envelope};
 
 use super::builder::Options;
 use super::consumer::{self, Source};
 use super::delivery::Item;
-use super::lanes::{Lanes, Work};
+use super::lanes::{FAILED, HANDLED, Lanes, RECEIVED, Work};
 use super::subscription::{Control, Subscription};
 use crate::bus::{Bus, Claim, Inner};
 use crate::error::{StreamError, SubscribeError};
@@ -83,9 +84,11 @@ pub(super) async fn start(
     });
     let driver = Driver {
         bus: Arc::clone(inner),
+        counts: lanes.counts(),
         lanes: Arc::clone(&lanes),
         controls,
-        inbox,
+        inbox: Some(inbox),
+        draining: false,
         source: Arc::new(source),
         pull,
         delivery,
@@ -107,11 +110,28 @@ pub(super) async fn start(
     Ok((Subscription::new(Arc::clone(&lanes), bus.clone()), lanes))
 }
 
+/// Makes a lost consumer ready again, from a time on.
+fn repairing(
+    bus: &Arc<Inner>,
+    source: &Arc<Source>,
+    from: Time,
+) -> BoxFuture<'static, Result<(), Arc<StreamError>>> {
+    let (bus, source) = (Arc::clone(bus), Arc::clone(source));
+    Box::pin(async move {
+        bus.runtime.sleep_until(from).await;
+        consumer::again(&bus, &source).await
+    })
+}
+
 struct Driver {
     bus: Arc<Inner>,
     lanes: Arc<Lanes>,
+    counts: Handle<3, 1>,
     controls: mpsc::Receiver<Control>,
-    inbox: Box<dyn Inbox>,
+    /// Until the subscription stops and all that was on its way has come.
+    inbox: Option<Box<dyn Inbox>>,
+    /// Nothing more was asked for; what is on its way still comes.
+    draining: bool,
     source: Arc<Source>,
     /// Of consumers; core NATS pushes by itself.
     pull: Option<Pull>,
@@ -142,6 +162,8 @@ impl Driver {
         poll_fn(|cx| self.poll(cx)).await;
         // What was settled leaves the process before anybody hears of the end.
         let _ = self.bus.link.flush().await;
+        // Who waits may subscribe again at once.
+        drop(self._claim);
         for waiting in self.waiting {
             // Nobody waits any more: nothing to tell.
             let _ = waiting.send(());
@@ -156,9 +178,10 @@ impl Driver {
         again |= self.messages(now, cx);
         again |= self.repair(now, cx);
         self.delivery.handle(now, delivery::Input::Tick);
-        self.outputs(now);
+        again |= self.outputs(now);
         again |= self.publish(cx);
-        if self.stopping && self.delivery.idle() && self.acks.is_empty() {
+        let settled = self.delivery.idle() && self.acks.is_empty();
+        if self.stopping && !self.draining && settled {
             return Poll::Ready(());
         }
         if again || self.slept(now, cx) {
@@ -202,6 +225,12 @@ impl Driver {
         if let Some(pull) = &mut self.pull {
             pull.handle(now, pull::Input::Stop);
         }
+        // Nothing more comes before anything is given back: what pulls still owe
+        // would come here again.
+        self.draining = self.inbox.as_mut().is_some_and(|inbox| inbox.drain());
+        if !self.draining {
+            self.inbox = None;
+        }
         // What no worker took is as good as never handed out.
         self.lanes.handoff().close();
         while let Some(job) = self.lanes.handoff().take_back() {
@@ -220,6 +249,11 @@ impl Driver {
             self.delivery.handle(now, delivery::Input::Disconnected);
             self.pulling(now, pull::Input::Disconnected);
             self.pulls.clear();
+            if self.stopping {
+                // Nothing is on its way any more.
+                self.inbox = None;
+                self.draining = false;
+            }
         }
         if generation != 0 {
             self.delivery.handle(now, delivery::Input::Connected);
@@ -242,6 +276,11 @@ impl Driver {
                 return false;
             };
             let (id, outcome) = done;
+            match outcome {
+                Outcome::Ack | Outcome::Settled => self.counts.add::<HANDLED>(1),
+                Outcome::Failed { .. } => self.counts.add::<FAILED>(1),
+                _ => {}
+            }
             self.delivery
                 .handle(now, delivery::Input::Done { id, outcome });
         }
@@ -256,13 +295,18 @@ impl Driver {
             if self.pull.is_none() && self.delivery.free() == 0 {
                 return false;
             }
-            match self.inbox.poll_next(cx) {
+            let Some(inbox) = &mut self.inbox else {
+                return false;
+            };
+            match inbox.poll_next(cx) {
                 Poll::Pending => return false,
                 Poll::Ready(Some(message)) => self.receive(now, message),
                 Poll::Ready(None) => {
-                    // The link is closed for good.
+                    // All has come, or the link is closed for good.
+                    self.inbox = None;
+                    self.draining = false;
                     self.stop();
-                    return false;
+                    return true;
                 }
             }
         }
@@ -281,7 +325,7 @@ impl Driver {
                 consumer::local_meta(self.received, self.bus.runtime.wall())
             }
         };
-        self.lanes.count_received();
+        self.counts.add::<RECEIVED>(1);
         let event = self
             .options
             .events
@@ -303,8 +347,9 @@ impl Driver {
         );
     }
 
-    /// What the machines want.
-    fn outputs(&mut self, now: Time) {
+    /// What the machines want. Says whether there is something new to wait for.
+    fn outputs(&mut self, now: Time) -> bool {
+        let mut repairs = false;
         while let Some(output) = self.delivery.poll() {
             match output {
                 delivery::Output::Run(job) => self.run_job(job),
@@ -318,7 +363,9 @@ impl Driver {
             }
         }
         let free = self.delivery.free();
-        let Some(pull) = &mut self.pull else { return };
+        let Some(pull) = &mut self.pull else {
+            return false;
+        };
         pull.handle(now, pull::Input::Tick);
         pull.handle(now, pull::Input::Free(free));
         while let Some(output) = pull.poll() {
@@ -328,16 +375,14 @@ impl Driver {
                     if matches!(event, PullEvent::ConsumerGone | PullEvent::ConsumerMissing)
                         && self.repair.is_none()
                     {
-                        let (bus, source) = (Arc::clone(&self.bus), Arc::clone(&self.source));
-                        self.repair =
-                            Some(Box::pin(
-                                async move { consumer::again(&bus, &source).await },
-                            ));
+                        self.repair = Some(repairing(&self.bus, &self.source, now));
+                        repairs = true;
                     }
                     self.lanes.tell_pull(&event);
                 }
             }
         }
+        repairs
     }
 
     fn run_job(&mut self, job: Work) {
@@ -368,13 +413,20 @@ impl Driver {
         self.repair = None;
         match result {
             Ok(()) => self.pulling(now, pull::Input::Restart),
-            Err(error) => self.lanes.tell_pull(error),
+            Err(error) => {
+                self.lanes.tell_pull(error);
+                let (bus, source) = (&self.bus, &self.source);
+                self.repair = Some(repairing(bus, source, now + consumer::REPAIR));
+            }
         }
         true
     }
 
     /// Hands over what waits to be published.
     fn publish(&mut self, cx: &mut Context<'_>) -> bool {
+        if self.draining {
+            return false;
+        }
         if let Some(ready) = &mut self.link_ready {
             if ready.as_mut().poll(cx).is_pending() {
                 return false;
@@ -414,9 +466,8 @@ impl Driver {
         if self.sleep.as_ref().is_none_or(|(at, _)| *at != deadline) {
             self.sleep = Some((deadline, self.bus.runtime.sleep_until(deadline)));
         }
-        self.sleep.as_mut().is_some_and(|(_, sleep)| {
-            let due = sleep.as_mut().poll(cx).is_ready();
-            due
-        })
+        self.sleep
+            .as_mut()
+            .is_some_and(|(_, sleep)| sleep.as_mut().poll(cx).is_ready())
     }
 }

@@ -2,10 +2,11 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use futures_channel::mpsc;
 use jetbus_core::delivery::{DeliveryEvent, Job, JobId, Outcome};
+use jetbus_core::shared::counters::{Counters, Handle};
 use jetbus_core::shared::handoff::{Handoff, Worker};
 
 use super::delivery::Item;
@@ -28,10 +29,18 @@ pub(crate) struct Lanes {
     pub(crate) bus: Arc<Inner>,
     /// The topic or pattern.
     pub(crate) topic: Arc<str>,
-    received: AtomicU64,
-    handled: AtomicU64,
-    failed: AtomicU64,
+    counters: Arc<Counters<3, 1>>,
 }
+
+/// Counts of a subscription: messages received, jobs that ended well, jobs that
+/// failed; and how long handlers took, in nanoseconds.
+pub(super) const RECEIVED: usize = 0;
+pub(super) const HANDLED: usize = 1;
+pub(super) const FAILED: usize = 2;
+pub(super) const HANDLING: usize = 0;
+
+/// Tasks that count into cache lines of their own; more share.
+const SHARDS: usize = 8;
 
 impl Lanes {
     /// Room for `held` events at most.
@@ -46,9 +55,7 @@ impl Lanes {
             control,
             bus,
             topic,
-            received: AtomicU64::new(0),
-            handled: AtomicU64::new(0),
-            failed: AtomicU64::new(0),
+            counters: Arc::new(Counters::new(SHARDS)),
         }
     }
 
@@ -69,8 +76,6 @@ impl Lanes {
 
     /// Tells that handling failed.
     pub(crate) fn failed(&self, job: &Work, error: String) {
-        // Relaxed, here and below: counts of their own.
-        self.failed.fetch_add(1, Ordering::Relaxed);
         self.bus.news.tell(&News::HandlerFailed {
             topic: job.item.message.subject.as_str().into(),
             sequence: job.meta.stream_seq,
@@ -79,19 +84,22 @@ impl Lanes {
         });
     }
 
-    pub(crate) fn count_received(&self) {
-        self.received.fetch_add(1, Ordering::Relaxed);
-    }
-
-    pub(crate) fn count_handled(&self) {
-        self.handled.fetch_add(1, Ordering::Relaxed);
+    /// A handle to count with, for one task.
+    pub(crate) fn counts(&self) -> Handle<3, 1> {
+        Counters::handle(&self.counters)
     }
 
     pub(crate) fn stats(&self) -> SubscriptionStats {
+        let totals = self.counters.totals();
+        let [received, handled, failed] = totals.counts;
+        let [handling] = totals.histograms;
+        let time = |nanos: Option<u64>| nanos.map(Duration::from_nanos);
         SubscriptionStats {
-            received: self.received.load(Ordering::Relaxed),
-            handled: self.handled.load(Ordering::Relaxed),
-            failed: self.failed.load(Ordering::Relaxed),
+            received,
+            handled,
+            failed,
+            handling_p50: time(handling.quantile(0.5)),
+            handling_p99: time(handling.quantile(0.99)),
         }
     }
 

@@ -43,7 +43,6 @@ impl<T> Deliveries<T> {
     }
 
     /// The subscription that this stream reads.
-    #[must_use]
     pub const fn subscription(&self) -> &Subscription {
         &self.subscription
     }
@@ -58,20 +57,17 @@ impl<T> Stream for Deliveries<T> {
             let Some(job) = ready!(this.worker.poll_next(cx)) else {
                 return Poll::Ready(None);
             };
+            // Made first: if decoding panics, it gives the event back.
+            let mut settle = Settle {
+                lanes: Arc::clone(&this.lanes),
+                id: Some(job.id),
+                reply: job.item.message.reply.clone(),
+            };
             match (this.decode)(&job.item) {
-                Ok(payload) => {
-                    let settle = Settle {
-                        lanes: Arc::clone(&this.lanes),
-                        id: Some(job.id),
-                        reply: job.item.message.reply.clone(),
-                    };
-                    return Poll::Ready(Some((Delivery::new(payload, &job), settle)));
-                }
+                Ok(payload) => return Poll::Ready(Some((Delivery::new(payload, &job), settle))),
                 Err(error) => {
-                    let id = job.id;
                     this.lanes.failed(&job, bounded(&error));
-                    let outcome = Outcome::Failed { retry_after: None };
-                    this.lanes.settle(id, outcome);
+                    settle.settle(Outcome::Failed { retry_after: None });
                 }
             }
         }
@@ -117,7 +113,6 @@ pub enum SettleError {
 impl Settle {
     /// The event is done.
     pub fn ack(mut self) {
-        self.lanes.count_handled();
         self.settle(Outcome::Ack);
     }
 

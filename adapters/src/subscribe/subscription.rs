@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_channel::oneshot;
 use jetbus_core::delivery::JobId;
@@ -38,10 +39,15 @@ pub(crate) enum Control {
 pub struct SubscriptionStats {
     /// Events received from the server, redeliveries included.
     pub received: u64,
-    /// Attempts to handle an event that succeeded.
+    /// Attempts to handle an event that ended well.
     pub handled: u64,
     /// Attempts to handle an event that failed.
     pub failed: u64,
+    /// The time that half of all attempts did not exceed, within 1/32; `None`
+    /// before the first, and for streams of deliveries.
+    pub handling_p50: Option<Duration>,
+    /// The time that 99 of 100 attempts did not exceed, within 1/32.
+    pub handling_p99: Option<Duration>,
 }
 
 impl Subscription {

@@ -3,6 +3,7 @@
 mod deliver;
 mod settle;
 
+pub(super) use self::deliver::go_duration;
 pub(super) use self::settle::Token;
 
 use std::collections::VecDeque;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
+use super::consumer::go_duration;
 use super::error::{self, Error};
 use super::json::{Object, object};
 use super::stream_config::{
@@ -271,20 +272,19 @@ impl ConsumerConfig {
                 self.max_expires != 0 && self.max_expires < 1_000_000,
                 error::MAX_EXPIRES_SMALL,
             ),
-            (
-                stream.max_ack_pending > 0 && self.max_ack_pending > stream.max_ack_pending,
-                error::MAX_ACK_PENDING_EXCESS,
-            ),
-            (
-                stream.max_inactive > 0 && self.inactive_threshold > stream.max_inactive,
-                error::INACTIVE_EXCESS,
-            ),
             (self.direct, error::DIRECT_REQUIRES_PUSH),
         ];
-        match refusals.into_iter().find(|(refused, _)| *refused) {
-            Some((_, error)) => Err(error),
-            None => Ok(()),
+        if let Some((_, error)) = refusals.into_iter().find(|(refused, _)| *refused) {
+            return Err(error);
         }
+        let (most, longest) = (stream.max_ack_pending, stream.max_inactive);
+        if most > 0 && self.max_ack_pending > most {
+            return Err(Error::max_ack_pending(most));
+        }
+        if longest > 0 && self.inactive_threshold > longest {
+            return Err(Error::inactive_threshold(&go_duration(longest)));
+        }
+        Ok(())
     }
 
     fn check_filters(&self) -> Result<(), Error> {

@@ -2,22 +2,27 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::trie::Trie;
 use super::{ConnId, Output};
+use crate::random::Random;
+use crate::shared::router::Table;
 use crate::{Message, Subject};
+
+/// The name of a queue group, if it is of one.
+type Group = Option<Box<str>>;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Sub {
     conn: ConnId,
     sid: u64,
-    group: Option<Box<str>>,
+    group: Group,
 }
 
 /// Who hears what.
 #[derive(Debug)]
 pub(super) struct Router {
-    subs: Trie<Sub>,
-    patterns: BTreeMap<(ConnId, u64), (Subject, Option<Box<str>>)>,
+    subs: Table<Sub>,
+    /// The pattern of each subscription, and its id in `subs`.
+    patterns: BTreeMap<(ConnId, u64), (Subject, u64)>,
     conns: BTreeMap<ConnId, usize>,
     next_conn: u64,
     /// Grows whenever interest may have gone.
@@ -26,14 +31,15 @@ pub(super) struct Router {
 }
 
 impl Router {
-    pub(super) const fn new(seed: u64) -> Self {
+    pub(super) fn new(seed: u64) -> Self {
         Self {
-            subs: Trie::new(),
+            // Bounded by the subscriptions of each connection.
+            subs: Table::new(seed, usize::MAX),
             patterns: BTreeMap::new(),
             conns: BTreeMap::new(),
             next_conn: 1,
             losses: 0,
-            random: Random(seed),
+            random: Random::new(seed),
         }
     }
 
@@ -45,13 +51,13 @@ impl Router {
     }
 
     /// Whether the subscription was taken: not for an unknown connection, a sid in
-    /// use, or beyond `limit` subscriptions of one connection.
+    /// use, a pattern that is none, or beyond `limit` subscriptions of one connection.
     pub(super) fn subscribe(
         &mut self,
         conn: ConnId,
         sid: u64,
         pattern: Subject,
-        group: Option<Box<str>>,
+        group: Group,
         limit: usize,
     ) -> bool {
         let Some(count) = self.conns.get_mut(&conn) else {
@@ -60,23 +66,19 @@ impl Router {
         if *count >= limit || self.patterns.contains_key(&(conn, sid)) {
             return false;
         }
-        *count += 1;
-        let sub = Sub {
-            conn,
-            sid,
-            group: group.clone(),
+        let Ok(id) = self.subs.insert(pattern.as_str(), Sub { conn, sid, group }) else {
+            return false;
         };
-        self.subs.insert(pattern.as_str(), sub);
-        self.patterns.insert((conn, sid), (pattern, group));
+        *count += 1;
+        self.patterns.insert((conn, sid), (pattern, id));
         true
     }
 
     pub(super) fn unsubscribe(&mut self, conn: ConnId, sid: u64) {
-        let Some((pattern, group)) = self.patterns.remove(&(conn, sid)) else {
+        let Some((pattern, id)) = self.patterns.remove(&(conn, sid)) else {
             return;
         };
-        self.subs
-            .remove(pattern.as_str(), &Sub { conn, sid, group });
+        self.subs.remove(pattern.as_str(), id);
         self.losses += 1;
         if let Some(count) = self.conns.get_mut(&conn) {
             *count = count.saturating_sub(1);
@@ -107,7 +109,7 @@ impl Router {
     }
 
     pub(super) fn has_interest(&self, subject: &str) -> bool {
-        self.subs.any(subject)
+        self.subs.covers(subject)
     }
 
     /// A count that grows whenever somebody stopped listening.
@@ -125,15 +127,14 @@ impl Router {
     ) -> usize {
         let mut first: Option<(ConnId, u64)> = None;
         let mut more: Vec<(ConnId, u64)> = Vec::new();
-        let mut groups: BTreeMap<&str, Vec<(ConnId, u64)>> = BTreeMap::new();
+        let mut groups: BTreeMap<Box<str>, Vec<(ConnId, u64)>> = BTreeMap::new();
         self.subs.visit(subject, |sub| {
             let to = (sub.conn, sub.sid);
             match &sub.group {
-                Some(group) => groups.entry(group).or_default().push(to),
+                Some(group) => groups.entry(group.clone()).or_default().push(to),
                 None if first.is_none() => first = Some(to),
                 None => more.push(to),
             }
-            true
         });
         for members in groups.values() {
             let index = self.random.below(members.len());
@@ -156,32 +157,10 @@ impl Router {
     }
 }
 
-/// Random numbers from the seed (SplitMix64).
-#[derive(Debug)]
-pub(super) struct Random(pub(super) u64);
-
-impl Random {
-    pub(super) const fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    /// A number below `bound`; 0 when that is 0.
-    const fn below(&mut self, bound: usize) -> usize {
-        if bound < 2 {
-            return 0;
-        }
-        (self.next() % bound as u64) as usize
-    }
-
-    /// `len` random characters of 0-9A-Za-z, as the server's ids are.
-    pub(super) fn id(&mut self, len: usize) -> String {
-        const DIGITS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
-        (0..len)
-            .filter_map(|_| DIGITS.get(self.below(62)).map(|&b| char::from(b)))
-            .collect()
-    }
+/// `len` random characters of 0-9A-Za-z, as the server's ids are.
+pub(super) fn id(random: &mut Random, len: usize) -> String {
+    const DIGITS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+    (0..len)
+        .filter_map(|_| DIGITS.get(random.below(62)).map(|&b| char::from(b)))
+        .collect()
 }

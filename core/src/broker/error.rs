@@ -61,6 +61,20 @@ impl Error {
         Self::with(400, 10070, format!("wrong last msg ID: {id}"))
     }
 
+    pub(super) fn max_ack_pending(most: i64) -> Self {
+        let why = format!("consumer max ack pending exceeds system limit of {most}");
+        Self::with(400, 10121, why)
+    }
+
+    pub(super) fn inactive_threshold(most: &str) -> Self {
+        let why = format!("consumer inactive threshold exceeds system limit of {most}");
+        Self::with(400, 10153, why)
+    }
+
+    pub(super) fn stream_update(why: String) -> Self {
+        Self::with(500, 10069, why)
+    }
+
     pub(super) const fn store_failed(why: &'static str) -> Self {
         Self::new(503, 10077, why)
     }
@@ -133,7 +147,6 @@ errors! {
     PURGE_FAILED = 500, 10110, "stream purge not permitted";
     MAX_EXPIRES_SMALL = 400, 10115, "consumer max request expires needs to be >= 1ms";
     MAX_DELIVER_BACKOFF = 400, 10116, "max deliver is required to be > length of backoff values";
-    MAX_ACK_PENDING_EXCESS = 400, 10121, "consumer max ack pending exceeds system limit";
     CONSUMER_NAME_PATH = 400, 10127, "Consumer name can not contain path separators";
     STREAM_NAME_PATH = 400, 10128, "Stream name can not contain path separators";
     CONSUMER_FILTER_MISMATCH = 400, 10131, "Consumer create request did not match filtered subject from create subject";
@@ -144,7 +157,6 @@ errors! {
     FILTER_EMPTY = 400, 10139, "consumer filter in FilterSubjects cannot be empty";
     CONSUMER_EXISTS = 400, 10148, "consumer already exists";
     CONSUMER_DOES_NOT_EXIST = 400, 10149, "consumer does not exist";
-    INACTIVE_EXCESS = 400, 10153, "consumer inactive threshold exceeds system limit";
     PRIORITY_WITHOUT_GROUP = 400, 10159, "Setting PriorityPolicy requires at least one PriorityGroup to be set";
     TTL_DISABLED = 400, 10166, "per-message TTL is disabled";
     COUNTER_DISABLED = 400, 10168, "message counters is disabled";

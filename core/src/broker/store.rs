@@ -93,9 +93,13 @@ impl Store {
         self.messages.contains_key(&seq)
     }
 
-    /// Sequences between first and last that hold nothing.
+    /// Sequences between first and last that hold nothing. Of a file without any
+    /// message ever, the server says 0 is one.
     pub(super) fn deleted(&self) -> impl Iterator<Item = u64> {
-        let mut next = self.first;
+        let mut next = match (self.storage, self.first) {
+            (Storage::Memory, 0) => 1,
+            (_, first) => first,
+        };
         self.messages
             .keys()
             .copied()
@@ -167,8 +171,12 @@ impl Store {
         Some(message)
     }
 
-    /// Moves an empty store's next sequence up to `seq`.
-    pub(super) const fn jump(&mut self, seq: u64) {
+    /// After a purge: an empty store begins at its next sequence, which is at least
+    /// `seq`.
+    pub(super) fn jump(&mut self, seq: u64) {
+        if self.messages.is_empty() {
+            self.first = self.last + 1;
+        }
         if seq > self.last {
             self.last = seq - 1;
             self.first = seq;

@@ -13,10 +13,10 @@ use super::dedupe::Dedupe;
 use super::error::{self, Error};
 use super::store::Store;
 use super::stream_config::{StreamConfig, nanos};
-use super::trie::{Trie, any_overlap};
 use super::world::World;
 use crate::jetstream::api::{AckPolicy, DeliverPolicy, Retention, Storage};
-use crate::subject::{covers, overlap};
+use crate::shared::router::Table;
+use crate::subject::{any_overlap, covers, overlap};
 use crate::{Time, Timestamp};
 
 /// A stream.
@@ -31,7 +31,7 @@ pub(super) struct Stream {
     last_id: String,
     pub(super) consumers: BTreeMap<Arc<str>, Consumer>,
     /// Which consumers a subject is for.
-    wanted: Trie<Arc<str>>,
+    wanted: Table<Arc<str>>,
     armed: Time,
 }
 
@@ -43,11 +43,17 @@ pub(super) struct Purge {
     pub(super) keep: u64,
 }
 
+/// Routes `subject` to the stream `name`.
+fn capture(world: &mut World, subject: &str, name: &Arc<str>) {
+    let kept = world.captured.insert(subject, Arc::clone(name));
+    debug_assert!(kept.is_ok(), "subjects are checked before");
+}
+
 impl Stream {
     pub(super) fn new(world: &mut World, config: StreamConfig) -> Self {
         let name: Arc<str> = config.name.as_str().into();
         for subject in &config.subjects {
-            world.captured.insert(subject, Arc::clone(&name));
+            capture(world, subject, &name);
         }
         Self {
             name,
@@ -57,7 +63,7 @@ impl Stream {
             dedupe: Dedupe::default(),
             last_id: String::new(),
             consumers: BTreeMap::new(),
-            wanted: Trie::new(),
+            wanted: Table::new(world.random.next(), usize::MAX),
             armed: Time::NEVER,
         }
     }
@@ -65,10 +71,10 @@ impl Stream {
     /// Takes a changed configuration and enforces its limits.
     pub(super) fn update(&mut self, world: &mut World, config: StreamConfig) {
         for subject in &self.config.subjects {
-            world.captured.remove(subject, &self.name);
+            world.captured.remove_value(subject, &self.name);
         }
         for subject in &config.subjects {
-            world.captured.insert(subject, Arc::clone(&self.name));
+            capture(world, subject, &self.name);
         }
         let by_interest =
             config.retention == Retention::Interest && self.config.retention != Retention::Interest;
@@ -76,12 +82,33 @@ impl Stream {
         for consumer in self.consumers.values_mut() {
             consumer.retention = self.config.retention;
         }
-        if by_interest {
+        if by_interest && self.consumers.is_empty() {
             self.drop_unwanted(world, 0);
         }
         self.enforce_all(world);
         self.tick(world);
         self.arm(world);
+    }
+
+    /// Refuses limits that consumers it has are over.
+    pub(super) fn check_limits(&self, config: &StreamConfig) -> Result<(), Error> {
+        let over = |limit: i64, value: i64| limit > 0 && value > limit;
+        let names: Vec<&str> = self
+            .consumers
+            .iter()
+            .filter(|(_, c)| {
+                over(config.max_ack_pending, c.config.max_ack_pending)
+                    || over(config.max_inactive, c.config.inactive_threshold)
+            })
+            .map(|(name, _)| &**name)
+            .collect();
+        if names.is_empty() {
+            return Ok(());
+        }
+        Err(Error::stream_update(format!(
+            "change to limits violates consumers: {}",
+            names.join(", ")
+        )))
     }
 
     /// Gives back its memory and subjects, and ends its consumers.
@@ -91,7 +118,7 @@ impl Stream {
             self.delete_consumer(world, &name, false);
         }
         for subject in &self.config.subjects {
-            world.captured.remove(subject, &self.name);
+            world.captured.remove_value(subject, &self.name);
         }
         world
             .timers
@@ -240,7 +267,7 @@ impl Stream {
         if most > 0 && count as i64 >= most || count >= world.config.max_consumers {
             return Err(error::MAX_CONSUMERS);
         }
-        self.check_work_queue(&config, None)?;
+        self.check_work_queue(&config)?;
         let mut consumer = Consumer::new(
             world,
             &self.store,
@@ -257,12 +284,8 @@ impl Stream {
         Ok(())
     }
 
-    /// The rules of a work queue: each message is for exactly one consumer.
-    pub(super) fn check_work_queue(
-        &self,
-        config: &ConsumerConfig,
-        but: Option<&str>,
-    ) -> Result<(), Error> {
+    /// The rules of a work queue for a new consumer.
+    fn check_work_queue(&self, config: &ConsumerConfig) -> Result<(), Error> {
         if self.config.retention != Retention::WorkQueue {
             return Ok(());
         }
@@ -272,7 +295,15 @@ impl Stream {
         if config.deliver_policy != DeliverPolicy::All {
             return Err(error::WORK_QUEUE_DELIVER_ALL);
         }
-        let filters = config.filters();
+        self.check_unique(&config.filters(), None)
+    }
+
+    /// In a work queue each message is for exactly one consumer: whether nobody but
+    /// `but` takes what these filters do.
+    pub(super) fn check_unique(&self, filters: &[String], but: Option<&str>) -> Result<(), Error> {
+        if self.config.retention != Retention::WorkQueue {
+            return Ok(());
+        }
         let mut others = self
             .consumers
             .iter()
@@ -281,7 +312,7 @@ impl Stream {
         if others.peek().is_some() && filters.is_empty() {
             return Err(error::WORK_QUEUE_UNFILTERED);
         }
-        if others.any(|(_, o)| o.filters.is_empty() || any_overlap(&filters, &o.filters)) {
+        if others.any(|(_, o)| o.filters.is_empty() || any_overlap(filters, &o.filters)) {
             return Err(error::WORK_QUEUE_OVERLAP);
         }
         Ok(())
@@ -302,6 +333,9 @@ impl Stream {
         if old != new {
             self.watch(&old, name, false);
             self.watch(&new, name, true);
+            if self.config.retention == Retention::Interest {
+                self.drop_unwanted(world, 0);
+            }
         }
         self.pump(world, name);
     }
@@ -311,9 +345,10 @@ impl Stream {
         let all = [">".to_owned()];
         for filter in if filters.is_empty() { &all } else { filters } {
             if on {
-                self.wanted.insert(filter, Arc::clone(name));
+                let kept = self.wanted.insert(filter, Arc::clone(name));
+                debug_assert!(kept.is_ok(), "filters are checked before");
             } else {
-                self.wanted.remove(filter, name);
+                self.wanted.remove_value(filter, name);
             }
         }
     }
@@ -330,9 +365,11 @@ impl Stream {
         self.advise_consumer(world, &name, "DELETED", "delete");
         consumer.release(world, "Consumer Deleted");
         if cleanup && self.config.retention == Retention::Interest {
-            self.drop_unwanted(world, consumer.floor_seq());
             if self.consumers.is_empty() {
+                self.drop_unwanted(world, 0);
                 self.store.jump(self.store.last() + 1);
+            } else {
+                self.drop_unwanted(world, consumer.floor_seq());
             }
         }
         true
@@ -359,7 +396,7 @@ impl Stream {
 
     /// Purges; says how many messages went.
     pub(super) fn purge(&mut self, world: &mut World, purge: &Purge) -> u64 {
-        let before = (self.store.len(), self.store.bytes());
+        let before = self.store.len();
         let filters: &[String] = match purge.filter.as_str() {
             "" | ">" => &[],
             _ => std::slice::from_ref(&purge.filter),
@@ -367,7 +404,7 @@ impl Stream {
         let victims: Vec<u64> = if filters.is_empty() {
             let below = match (purge.seq, purge.keep) {
                 (0, 0) => u64::MAX,
-                (0, keep) if keep >= before.0 => 0,
+                (0, keep) if keep >= before => 0,
                 (0, keep) => self.store.last().saturating_sub(keep) + 1,
                 (seq, _) => seq,
             };
@@ -387,8 +424,16 @@ impl Stream {
             }
             seqs
         };
+        // The server removes a single message that a filter found as if it was deleted:
+        // who held it is told.
+        let tell = !filters.is_empty() && victims.len() == 1;
         for seq in victims {
-            self.store.remove(seq);
+            if let Some(message) = self.store.remove(seq) {
+                let size =
+                    self.store
+                        .size(message.subject.as_str(), &message.headers, &message.payload);
+                world.used = world.used.saturating_sub(size);
+            }
         }
         if filters.is_empty() {
             match (purge.seq, purge.keep) {
@@ -398,8 +443,7 @@ impl Stream {
                 (seq, _) => self.store.jump(seq),
             }
         }
-        world.used = world.used.saturating_sub(before.1 - self.store.bytes());
-        let purged = before.0 - self.store.len();
+        let purged = before - self.store.len();
         for consumer in self.consumers.values_mut() {
             let touched = filters.is_empty()
                 || consumer.filters.is_empty()
@@ -407,19 +451,19 @@ impl Stream {
             if !touched {
                 continue;
             }
-            // Whoever wants only what was purged goes on behind it, all others at the
-            // first message that is left.
+            // Whoever wants only what was purged goes on where that is left; all others
+            // at the first message of all.
             let narrow = !filters.is_empty()
                 && !consumer.filters.is_empty()
                 && consumer.filters.iter().all(|f| covers(&purge.filter, f));
             let first = if narrow {
                 self.store
-                    .next_match(1, &consumer.filters)
-                    .map_or(self.store.last() + 1, |(seq, _)| seq)
+                    .next_match(1, filters)
+                    .map_or_else(|| self.store.last() + 1, |(seq, _)| seq)
             } else {
                 self.store.first()
             };
-            consumer.purged(world, &self.store, first);
+            consumer.purged(world, &self.store, first, tell);
             consumer.arm(world);
         }
         purged
@@ -437,7 +481,7 @@ impl Stream {
 
     pub(super) fn state(&self) -> Map<String, Value> {
         const NEVER: &str = "0001-01-01T00:00:00Z";
-        let time = |at: Option<Timestamp>| at.map_or(json!(NEVER), |at| json!(at));
+        let time = |at: Option<Timestamp>| at.map_or_else(|| json!(NEVER), |at| json!(at));
         let store = &self.store;
         let mut o = Map::new();
         let mut put = |key: &str, value: Value| o.insert(key.to_owned(), value);
@@ -459,10 +503,7 @@ impl Stream {
 
     /// Whether it stores something that `subject`, maybe a pattern, covers.
     pub(super) fn is_for(&self, subject: &str) -> bool {
-        self.config
-            .subjects
-            .iter()
-            .any(|mine| overlap(mine, subject))
+        self.config.subjects.iter().any(|s| overlap(s, subject))
     }
 
     /// Survives a restart if it is kept in a file; says whether it does.

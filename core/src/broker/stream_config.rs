@@ -364,10 +364,14 @@ pub(super) fn is_asset_name(name: &str) -> bool {
             .any(|c| c.is_whitespace() || c == '\0' || ".*>\\/".contains(c))
 }
 
-/// A subject or pattern by the server's grammar.
+/// The most tokens of a subject or pattern here.
+const MAX_TOKENS: usize = 128;
+
+/// A subject or pattern by the server's grammar, and of a length that is routed.
 pub(super) fn is_subject(subject: &str) -> bool {
     let mut open = true;
     !subject.is_empty()
+        && subject.split('.').count() <= MAX_TOKENS
         && subject.split('.').all(|token| {
             let fine =
                 open && !token.is_empty() && !token.contains([' ', '\t', '\n', '\r', '\x0c']);

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde_json::{Value, json};
 
-use super::core_nats::{Random, Router};
-use super::trie::Trie;
+use super::core_nats::{self, Router};
 use super::{Config, Output};
+use crate::random::Random;
+use crate::shared::router::Table;
 use crate::{Headers, Message, Outbound, Status, Subject, Time, Timestamp};
 
 /// JSON as Go writes it: `<`, `>` and `&` only escaped.
@@ -43,7 +44,7 @@ pub(super) struct World {
     pub(super) now: Time,
     pub(super) router: Router,
     /// Which stream stores a subject.
-    pub(super) captured: Trie<Arc<str>>,
+    pub(super) captured: Table<Arc<str>>,
     pub(super) out: VecDeque<Output>,
     /// Advisories that went out and that a stream stores too.
     pub(super) advisories: VecDeque<Outbound>,
@@ -61,12 +62,12 @@ impl World {
         Self {
             now: Time::ZERO,
             router: Router::new(config.seed),
-            captured: Trie::new(),
+            captured: Table::new(config.seed, usize::MAX),
             out: VecDeque::new(),
             advisories: VecDeque::new(),
             ready: BTreeSet::new(),
             timers: BTreeSet::new(),
-            random: Random(config.seed ^ 0x6a65_7462_7573),
+            random: Random::new(config.seed ^ 0x6a65_7462_7573),
             used: 0,
             config,
         }
@@ -152,13 +153,13 @@ impl World {
     /// Publishes an advisory, if anybody would hear it: `kind` is the last part of
     /// its type, `fields` what it says beside id and time.
     pub(super) fn advise(&mut self, subject: String, kind: &str, fields: &[(&str, Value)]) {
-        let captured = self.captured.any(&subject);
+        let captured = self.captured.covers(&subject);
         if !captured && !self.router.has_interest(&subject) {
             return;
         }
         let mut body = json!({
             "type": format!("io.nats.jetstream.advisory.v1.{kind}"),
-            "id": self.random.id(22),
+            "id": core_nats::id(&mut self.random, 22),
             "timestamp": self.wall(),
         });
         if let Some(body) = body.as_object_mut() {

@@ -312,9 +312,11 @@ fn what_does_not_come_back_is_not_waited_for_for_ever() {
     let mut ran = Vec::new();
     while ran.is_empty() {
         let now = delivery.deadline().unwrap();
-        assert!(now <= Time::ZERO + ACK_WAIT);
+        assert!(now <= Time::ZERO + ACK_WAIT + ACK_WAIT / 3);
         delivery.handle(now, Input::Tick);
         let then = out(&mut delivery);
+        // A redelivery that was lost comes again after `ACK_WAIT` and its way.
+        assert!(then.ran().is_empty() || now > Time::ZERO + ACK_WAIT + ACK_WAIT / 4);
         ran.extend(then.ran());
         told.extend(then.events);
     }

@@ -22,7 +22,8 @@ use std::time::Duration;
 use self::owed::Owed;
 use self::status::Verdict;
 use super::ack::Meta;
-use crate::retry::{Random, Retry};
+use crate::random::Random;
+use crate::retry::Retry;
 use crate::{Message, Outbound, Subject, Time};
 
 /// Waits after refused pulls. An election takes 4 to 9 s; the first pull after it

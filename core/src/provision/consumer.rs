@@ -176,8 +176,9 @@ pub fn plan_consumer(
     found: Option<&ConsumerConfig>,
 ) -> ConsumerPlan {
     let mut config = wanted.config();
-    // A start that moves with the clock is no other configuration.
+    // Where it started is no other configuration: it counts only when it is created.
     let hash = hash(&ConsumerConfig {
+        deliver_policy: DeliverPolicy::All,
         opt_start_seq: None,
         opt_start_time: None,
         ..config.clone()
@@ -271,7 +272,7 @@ fn differences(wanted: &ConsumerConfig, found: &ConsumerConfig) -> Vec<Differenc
     );
     compare(
         "deliver_policy",
-        Change::Impossible,
+        Change::AtCreation,
         &wanted.deliver_policy,
         &found.deliver_policy,
     );

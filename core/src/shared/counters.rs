@@ -13,7 +13,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::sync::{AtomicU64, CachePadded, Ordering, Queue, Snapshot};
+use crate::sync::{AtomicU64, Ordering, Queue, Snapshot};
 
 /// `C` counts and `H` histograms, by index. An index out of range does not compile.
 pub struct Counters<const C: usize, const H: usize> {
@@ -23,17 +23,18 @@ pub struct Counters<const C: usize, const H: usize> {
     limit: usize,
 }
 
+/// Aligned as `CachePadded` aligns: two shards never share a cache line.
 #[repr(align(128))]
 struct Shard<const C: usize, const H: usize> {
     counts: [AtomicU64; C],
-    histograms: Box<[CachePadded<Buckets>; H]>,
+    histograms: [Buckets; H],
 }
 
 impl<const C: usize, const H: usize> Shard<C, H> {
     fn new() -> Self {
         Self {
             counts: std::array::from_fn(|_| AtomicU64::new(0)),
-            histograms: Box::new(std::array::from_fn(|_| CachePadded::new(Buckets::new()))),
+            histograms: std::array::from_fn(|_| Buckets::new()),
         }
     }
 }
@@ -70,7 +71,6 @@ impl<const C: usize, const H: usize> Counters<C, H> {
         let new = Arc::new(Shard::new());
         let mut shared = None;
         self.shards.update(|shards| {
-            shared = None;
             if shards.len() >= self.limit {
                 // Adds are read-modify-writes, so sharing costs time, not counts.
                 shared = shards.last().cloned();
@@ -96,7 +96,7 @@ impl<const C: usize, const H: usize> Counters<C, H> {
                 for (sum, count) in totals.counts.iter_mut().zip(&shard.counts) {
                     *sum = sum.wrapping_add(count.load(Ordering::Relaxed));
                 }
-                for (sum, buckets) in totals.histograms.iter_mut().zip(&*shard.histograms) {
+                for (sum, buckets) in totals.histograms.iter_mut().zip(&shard.histograms) {
                     sum.add(buckets);
                 }
             }
@@ -188,7 +188,8 @@ const fn middle(bucket: usize) -> u64 {
 
 /// Written by one handle, as a rule.
 struct Buckets {
-    counts: [AtomicU64; BUCKETS],
+    /// On the heap: eight kilobytes are much for a stack that builds them.
+    counts: Box<[AtomicU64]>,
     sum: AtomicU64,
     max: AtomicU64,
 }
@@ -196,7 +197,7 @@ struct Buckets {
 impl Buckets {
     fn new() -> Self {
         Self {
-            counts: std::array::from_fn(|_| AtomicU64::new(0)),
+            counts: (0..BUCKETS).map(|_| AtomicU64::new(0)).collect(),
             sum: AtomicU64::new(0),
             max: AtomicU64::new(0),
         }
@@ -207,7 +208,10 @@ impl Buckets {
             count.fetch_add(1, Ordering::Relaxed);
         }
         self.sum.fetch_add(value, Ordering::Relaxed);
-        self.max.fetch_max(value, Ordering::Relaxed);
+        // Seldom a new maximum: a load is cheaper than the read-modify-write it saves.
+        if value > self.max.load(Ordering::Relaxed) {
+            self.max.fetch_max(value, Ordering::Relaxed);
+        }
     }
 }
 
@@ -225,7 +229,7 @@ pub struct Histogram {
 impl Histogram {
     fn add(&mut self, buckets: &Buckets) {
         self.counts.resize(BUCKETS, 0);
-        for (sum, count) in self.counts.iter_mut().zip(&buckets.counts) {
+        for (sum, count) in self.counts.iter_mut().zip(buckets.counts.iter()) {
             let count = count.load(Ordering::Relaxed);
             *sum = sum.wrapping_add(count);
             self.count = self.count.wrapping_add(count);

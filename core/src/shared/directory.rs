@@ -55,7 +55,7 @@ impl<V: Send + Sync + 'static> Directory<V> {
     /// The value registered under `name`.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<Arc<V>> {
-        self.entries.get(name)
+        self.entries.get(name.as_bytes())
     }
 
     /// The value under `name`, registered with `make` if there is none yet. Of
@@ -103,11 +103,12 @@ impl<V: Send + Sync + 'static> Directory<V> {
         mut visit: impl FnMut(&str, &Arc<V>) -> ControlFlow<()>,
     ) {
         let start = match after {
-            Some(after) if after >= prefix => Bound::Excluded(after),
-            _ => Bound::Included(prefix),
+            Some(after) if after >= prefix => Bound::Excluded(after.as_bytes()),
+            _ => Bound::Included(prefix.as_bytes()),
         };
         self.entries.scan(start, |name, value| {
-            let name: &str = name.borrow();
+            // Made from text, all of them.
+            let name = std::str::from_utf8(name.borrow()).unwrap_or_default();
             if !name.starts_with(prefix) {
                 return ControlFlow::Break(());
             }
@@ -142,30 +143,50 @@ impl<V: Send + Sync + 'static> Directory<V> {
     }
 }
 
-/// A key of the tree: cheap to clone, and with a constant smallest key. That one
-/// reads as the empty text; names made at run time hold theirs, also when empty.
+/// A key of the tree, compared as bytes, which orders text as text.
+///
+/// Every change copies a leaf and every read compares on its way down, so names of
+/// common length are held in the node itself: no reference count, no cache miss.
 #[derive(Clone, Debug)]
-struct Name(Option<Arc<str>>);
+enum Name {
+    Short { len: u8, bytes: [u8; SHORT] },
+    Long(Arc<[u8]>),
+}
+
+const SHORT: usize = 46;
 
 impl Minimum for Name {
-    const MIN: Self = Self(None);
+    const MIN: Self = Self::Short {
+        len: 0,
+        bytes: [0; SHORT],
+    };
 }
 
 impl From<&str> for Name {
     fn from(name: &str) -> Self {
-        Self((!name.is_empty()).then(|| Arc::from(name)))
+        let mut bytes = [0; SHORT];
+        match (bytes.get_mut(..name.len()), u8::try_from(name.len())) {
+            (Some(place), Ok(len)) => {
+                place.copy_from_slice(name.as_bytes());
+                Self::Short { len, bytes }
+            }
+            _ => Self::Long(name.as_bytes().into()),
+        }
     }
 }
 
-impl Borrow<str> for Name {
-    fn borrow(&self) -> &str {
-        self.0.as_deref().unwrap_or_default()
+impl Borrow<[u8]> for Name {
+    fn borrow(&self) -> &[u8] {
+        match self {
+            Self::Short { len, bytes } => bytes.get(..usize::from(*len)).unwrap_or_default(),
+            Self::Long(bytes) => bytes,
+        }
     }
 }
 
 impl Ord for Name {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        <Self as Borrow<str>>::borrow(self).cmp(other.borrow())
+        <Self as Borrow<[u8]>>::borrow(self).cmp(other.borrow())
     }
 }
 
@@ -249,6 +270,22 @@ mod tests {
         assert_eq!(
             names(&directory, "", None),
             ["", "a", "b", "b.1", "b.2", "b.3", "c"]
+        );
+    }
+
+    #[test]
+    fn long_and_short_names_are_ordered_as_text() {
+        let directory = Directory::new(512);
+        let mut expected: Vec<String> = (0..150).map(|n| "ab".repeat(n)).collect();
+        for name in expected.iter().rev() {
+            directory.register(name, || name.len()).unwrap();
+        }
+        expected.sort();
+        assert_eq!(names(&directory, "", None), expected);
+        assert!(
+            expected
+                .iter()
+                .all(|name| *directory.get(name).unwrap() == name.len())
         );
     }
 

@@ -87,10 +87,12 @@ impl<J, D> Handoff<J, D> {
     /// A push that races the close may give back another job in line instead of its
     /// own; each is still given back, or taken back, once.
     pub fn push(&self, job: J) -> Result<(), J> {
-        // Relaxed: counts only. A queue as long as the limit has room for who got in.
+        // Acquire pairs with the Release in `leave_place`: who gets a place sees that
+        // its last job and completion are out of their queues, which have room for
+        // all who have places and for no more.
         let place = self
             .taken
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |taken| {
+            .fetch_update(Ordering::Acquire, Ordering::Relaxed, |taken| {
                 (taken < self.capacity).then_some(taken + 1)
             });
         if place.is_err() {
@@ -246,17 +248,22 @@ impl<J, D> Handoff<J, D> {
 
     /// Takes a worker from among the idle ones; `false` when it was woken already.
     fn end_idle(&self, ticket: u64) -> bool {
-        let mut idle = self.idle.lock();
-        let at = idle.wakers.iter().position(|(other, _)| *other == ticket);
-        if let Some(at) = at {
-            idle.wakers.remove(at);
-            self.word.fetch_sub(IDLE, Ordering::Relaxed);
-        }
-        at.is_some()
+        let removed = {
+            let mut idle = self.idle.lock();
+            let at = idle.wakers.iter().position(|(other, _)| *other == ticket);
+            at.map(|at| {
+                self.word.fetch_sub(IDLE, Ordering::Relaxed);
+                idle.wakers.remove(at)
+            })
+        };
+        // The waker may be the last of a task, with another worker inside: it is
+        // dropped here, after the lock is free.
+        removed.is_some()
     }
 
     fn leave_place(&self) {
-        self.taken.fetch_sub(1, Ordering::Relaxed);
+        // Release pairs with the Acquire in `push`.
+        self.taken.fetch_sub(1, Ordering::Release);
     }
 }
 
@@ -329,10 +336,10 @@ impl<J, D> fmt::Debug for Worker<J, D> {
 
 #[cfg(all(test, not(loom)))]
 mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
     use std::task::Wake;
 
     use super::*;
+    use crate::sync::Ordering::Relaxed;
 
     #[derive(Default)]
     struct Wakes(AtomicUsize);

@@ -160,8 +160,9 @@ impl<V, E: Clone> StreamState<V, E> {
 
     /// Begins to ensure, unless another leader has finished since we looked.
     fn begin<'a>(&'a self, leader: Leader<'a, E>) -> Result<Ensuring<'a, V, E>, Epoch> {
-        // Acquire, as in `ready`.
-        let word = self.word.load(Ordering::Acquire);
+        // Relaxed: only leaders make it ready, and taking the lead has ordered
+        // us after the leader before.
+        let word = self.word.load(Ordering::Relaxed);
         if word & READY != 0 {
             leader.done();
             return Err(Epoch(word));

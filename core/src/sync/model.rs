@@ -8,7 +8,7 @@ use std::task::Waker;
 
 use super::Minimum;
 
-pub(crate) use loom::sync::atomic::{Ordering, fence};
+pub(crate) use loom::sync::atomic::Ordering;
 
 /// Loom's atomic beside a turnstile that every access passes first.
 ///

@@ -15,7 +15,7 @@ use super::Minimum;
 pub(crate) type AtomicU32 = std::sync::atomic::AtomicU32;
 pub(crate) type AtomicU64 = std::sync::atomic::AtomicU64;
 pub(crate) type AtomicUsize = std::sync::atomic::AtomicUsize;
-pub(crate) use std::sync::atomic::{Ordering, fence};
+pub(crate) use std::sync::atomic::Ordering;
 
 /// A short lock for cold paths: lists of wakers and the like.
 ///
@@ -168,7 +168,11 @@ where
     clones: Queue<Tree<K, V>>,
 }
 
-type Tree<K, V> = concurrent_map::ConcurrentMap<K, Shared<V>>;
+/// A change copies a leaf, and copying an entry touches its reference count, a
+/// cache miss in a large tree: leaves are small.
+const LEAF: usize = 16;
+
+type Tree<K, V> = concurrent_map::ConcurrentMap<K, Shared<V>, LEAF>;
 
 /// An `Arc` that is equal to itself only.
 struct Shared<V>(Arc<V>);

@@ -86,8 +86,8 @@ fn the_last_place_serves_three() {
 
 /// Invariant: the window never overfills, and all its places come back.
 /// Threads: three for two places. Bounded by 3.
-/// Seen to fail: the comparison with TAKEN left out of `claim` (the queue runs
-/// dry and a place is lost), the count not given back.
+/// Seen to fail: the comparison with TAKEN left out of `claim`: the queue runs dry
+/// and the count is off for ever.
 fn the_window_never_overfills() {
     bounded(3, || {
         let credit = window::<()>(2);
@@ -110,6 +110,8 @@ fn the_window_never_overfills() {
         }
         let all = [credit.try_take(), credit.try_take()];
         assert!(all.iter().all(Result::is_ok), "a place was lost");
+        drop(all);
+        assert_eq!(credit.taken(), 0, "the count is off");
     });
 }
 
@@ -117,7 +119,7 @@ fn the_window_never_overfills() {
 /// knows the token only by its number.
 /// Threads: one fills and settles, two settle. Exhaustive.
 /// Seen to fail: Acquire in `settle` made Relaxed; Release of the swap in `fill`
-/// dropped; `settle` taking the room without its compare-exchange.
+/// dropped.
 fn one_settler_wins_and_sees_the_item() {
     exhaustive(|| {
         let credit = window::<UnsafeCell<()>>(1);
@@ -177,8 +179,8 @@ fn a_late_settle_changes_nothing() {
 }
 
 /// Invariant: a scan shows no token with the mark of an earlier one.
-/// Threads: one fills three times, one scans twice. Exhaustive.
-/// Seen to fail: Acquire in `in_flight` made Relaxed; Release of the swap in
+/// Threads: one fills three times, one scans and sweeps. Exhaustive.
+/// Seen to fail: Acquire in `in_flight` or `sweep` dropped; Release of the swap in
 /// `fill` dropped.
 fn a_mark_is_not_older_than_its_token() {
     exhaustive(|| {
@@ -186,7 +188,7 @@ fn a_mark_is_not_older_than_its_token() {
         let scanner = thread::spawn({
             let credit = Arc::clone(&credit);
             move || {
-                for (token, mark) in credit.in_flight().chain(credit.in_flight()) {
+                for (token, mark) in credit.in_flight().chain(credit.sweep()) {
                     assert!(mark > token.to_bits() >> 16);
                 }
             }
@@ -225,8 +227,7 @@ fn a_sweep_or_a_look_finds_the_change() {
 /// Invariant: waiters are served before those who come later.
 /// Threads: one gives the place back, one tries to take it past a waiter, and the
 /// waiter. Exhaustive.
-/// Seen to fail: `try_take` not respecting WAITING; the bit cleared in `serve`
-/// before the place is claimed.
+/// Seen to fail: `try_take` not respecting WAITING.
 fn nobody_overtakes_the_line() {
     exhaustive(|| {
         let credit = window::<()>(1);
@@ -300,8 +301,7 @@ fn closing_wakes_those_who_wait() {
 /// before; its wake-up is not lost.
 /// Threads: one holds the place, one waits for idle. Exhaustive.
 /// Seen to fail: Release in `give_back` made Relaxed; either Acquire in
-/// `Idle::poll` made Relaxed; the second look there left out; `attend` not called
-/// for IDLING.
+/// `Idle::poll` made Relaxed; the second look there left out.
 fn idle_sees_what_was_done() {
     exhaustive(|| {
         let credit = window::<()>(1);

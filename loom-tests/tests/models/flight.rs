@@ -129,8 +129,8 @@ fn two_flights_each() {
 /// Invariant: a leader that goes away hands over to exactly one follower, and no
 /// follower is forgotten.
 /// Threads: three. Bounded by 3.
-/// Seen to fail: a dropped leader landing instead of handing over only when
-/// followed (the lead goes nowhere); the waker not woken.
+/// Seen to fail: a dropped leader landing instead of handing over; the follower
+/// that leads not woken.
 fn a_leader_that_goes_hands_over() {
     bounded(3, || {
         let airfield = together(3, |airfield| airfield.fly(NOW, fail_to_land_at_first));
@@ -171,7 +171,7 @@ fn a_follower_that_goes_passes_the_lead_on() {
 
 /// Invariant: a failure is remembered, not retried by everybody at once.
 /// Threads: three. Bounded by 3.
-/// Seen to fail: `fail` landing in IDLE.
+/// Seen to fail: `fail` remembering nothing.
 fn a_failure_is_tried_once() {
     bounded(3, || {
         let airfield = together(3, |airfield| airfield.fly(NOW, fail));
@@ -181,7 +181,7 @@ fn a_failure_is_tried_once() {
 
 /// Invariant: at most one leads, also when a failure has expired for all at once.
 /// Threads: two, after a failure. Exhaustive.
-/// Seen to fail: the failure forgotten without leaving FAILED for LEADING.
+/// Seen to fail: an expired failure leaving FAILED for IDLE, not for LEADING.
 fn one_tries_again_when_a_failure_expires() {
     exhaustive(|| {
         let airfield = Airfield::new();

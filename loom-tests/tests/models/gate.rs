@@ -51,6 +51,9 @@ impl House {
 /// Invariants: no entry succeeds after closing began; drained is seen once the
 /// last operation left, never earlier, with all it did; the wake-up is not lost.
 /// Threads: an operation and a closer. Exhaustive.
+/// Seen to fail: Release in `go_out` or Acquire in `is_drained` made Relaxed; the
+/// second look in `Drained::poll` left out; the waiters not woken by
+/// `mark_drained`; somebody turned away leaving without marking.
 fn drained_sees_what_was_done_inside() {
     exhaustive(|| {
         let house = House::new();

@@ -2,20 +2,26 @@
 
 use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::Poll;
 
-use core_loom::shared::handoff::{Handoff, Worker};
+use core_loom::shared::handoff::{Handoff, Waiting, Worker};
 use loom::cell::UnsafeCell;
 use loom::future::block_on;
 use loom::thread;
 
-use crate::support::{Model, Wakes, bounded, exhaustive, models};
+use crate::support::{Model, bounded, exhaustive, idly, models};
 
 pub(crate) const MODELS: &[Model] = models![
     no_worker_sleeps_while_a_job_waits,
+    no_worker_sleeps_while_jobs_come,
     two_workers_share_two_jobs,
     the_driver_hears_of_every_completion,
     two_completions_and_their_payloads_arrive,
+    one_of_two_pushes_gets_the_last_place,
+    a_freed_place_comes_with_what_was_done,
     closing_tells_idle_workers,
+    closing_tells_the_driver,
+    nothing_starts_after_the_close,
     closing_loses_no_job,
     a_dropped_worker_passes_its_wake_up_on,
     push_work_done_and_close,
@@ -42,37 +48,47 @@ fn next<J, D>(worker: &mut Worker<J, D>) -> Option<J> {
 
 /// Invariant: no worker sleeps while a job waits; the job comes with all that was
 /// done to it.
-/// Threads: one pushes two jobs, one takes two. Exhaustive.
-/// Seen to fail: no look at the jobs in `go_idle`; the wake in `push` left out.
+/// Threads: one pushes a job, one takes it. Exhaustive.
 fn no_worker_sleeps_while_a_job_waits() {
-    exhaustive(|| {
-        let handoff = Arc::new(Handoff::<Item, ()>::new(2));
-        let mut worker = Handoff::worker(&handoff);
-        let taker = thread::spawn(move || {
+    exhaustive(|| hand_over(1));
+}
+
+/// Invariant: as above.
+/// Threads: one pushes two jobs, one takes two. Bounded at 3 preemptions.
+fn no_worker_sleeps_while_jobs_come() {
+    bounded(3, || hand_over(2));
+}
+
+fn hand_over(jobs: usize) {
+    let handoff = Arc::new(Handoff::<Item, ()>::new(jobs));
+    let mut worker = Handoff::worker(&handoff);
+    let taker = thread::spawn(move || {
+        for _ in 0..jobs {
             next(&mut worker).unwrap().touch();
-            next(&mut worker).unwrap().touch();
-        });
-        assert!(handoff.push(item()).is_ok());
-        assert!(handoff.push(item()).is_ok());
-        taker.join().unwrap();
+        }
     });
+    for _ in 0..jobs {
+        assert!(handoff.push(item()).is_ok());
+    }
+    taker.join().unwrap();
+    assert_eq!(handoff.waiting(), Waiting { jobs: 0, idle: 0 });
 }
 
 /// Invariant: no job is lost or taken twice; both workers come to their job.
-/// Threads: one pushes two jobs, two take one each. Bounded at 3 preemptions.
+/// Threads: one pushes the second of two jobs, two take one each. Bounded at 2
+/// preemptions.
 /// Seen to fail: a wake-up that leaves the woken worker in the list.
 fn two_workers_share_two_jobs() {
-    bounded(3, || {
+    bounded(2, || {
         let handoff = Arc::new(Handoff::<_, ()>::new(2));
-        let takers = [(); 2].map(|()| {
-            let mut worker = Handoff::worker(&handoff);
-            thread::spawn(move || next(&mut worker).unwrap())
-        });
         assert!(handoff.push(1).is_ok());
-        assert!(handoff.push(2).is_ok());
-        let mut taken = takers.map(|taker| taker.join().unwrap());
-        taken.sort_unstable();
-        assert_eq!(taken, [1, 2]);
+        let mut mine = Handoff::worker(&handoff);
+        let mut worker = Handoff::worker(&handoff);
+        let taker = thread::spawn(move || next(&mut worker).unwrap());
+        let pusher = thread::spawn(move || assert!(handoff.push(2).is_ok()));
+        let taken = next(&mut mine).unwrap();
+        assert_eq!(taken + taker.join().unwrap(), 3);
+        pusher.join().unwrap();
     });
 }
 
@@ -98,9 +114,9 @@ fn the_driver_hears_of_every_completion() {
 }
 
 /// Invariant: as above.
-/// Threads: two complete once each, one drives. Exhaustive.
+/// Threads: two complete once each, one drives. Bounded at 3 preemptions.
 fn two_completions_and_their_payloads_arrive() {
-    exhaustive(|| {
+    bounded(3, || {
         let handoff = Arc::new(Handoff::new(2));
         for _ in 0..2 {
             assert!(handoff.push(item()).is_ok());
@@ -123,11 +139,50 @@ fn two_completions_and_their_payloads_arrive() {
     });
 }
 
+/// Invariant: never more places than the capacity.
+/// Threads: two push, for one place. Exhaustive.
+fn one_of_two_pushes_gets_the_last_place() {
+    exhaustive(|| {
+        let handoff = Arc::new(Handoff::<u8, ()>::new(1));
+        let other = thread::spawn({
+            let handoff = Arc::clone(&handoff);
+            move || handoff.push(1).is_ok()
+        });
+        let mine = handoff.push(2).is_ok();
+        assert!(mine != other.join().unwrap());
+        assert_eq!(handoff.outstanding(), 1);
+    });
+}
+
+/// Invariant: who gets a place sees what was done before it was freed.
+/// Threads: the driver polls the completion that frees the only place, one pushes.
+/// Exhaustive.
+fn a_freed_place_comes_with_what_was_done() {
+    exhaustive(|| {
+        let handoff = Arc::new(Handoff::new(1));
+        let done = Arc::new(item());
+        assert!(handoff.push(1).is_ok());
+        assert_eq!(next(&mut Handoff::worker(&handoff)), Some(1));
+        assert!(handoff.done(()).is_ok());
+        let driver = thread::spawn({
+            let (handoff, done) = (Arc::clone(&handoff), Arc::clone(&done));
+            move || {
+                done.touch();
+                assert!(idly(|cx| handoff.poll_done(cx)).is_ready());
+            }
+        });
+        if handoff.push(2).is_ok() {
+            done.touch();
+        }
+        driver.join().unwrap();
+    });
+}
+
 /// Invariant: closing tells everyone.
-/// Threads: two wait for a job, one closes. Exhaustive.
+/// Threads: two wait for a job, one closes. Bounded at 2 preemptions.
 /// Seen to fail: no look at CLOSED in `go_idle`; one worker woken in place of all.
 fn closing_tells_idle_workers() {
-    exhaustive(|| {
+    bounded(2, || {
         let handoff = Arc::new(Handoff::<(), ()>::new(1));
         let takers = [(); 2].map(|()| {
             let mut worker = Handoff::worker(&handoff);
@@ -137,6 +192,44 @@ fn closing_tells_idle_workers() {
         for taker in takers {
             taker.join().unwrap();
         }
+    });
+}
+
+/// Invariant: closing tells everyone, the driver too.
+/// Threads: one drives until the end, one closes. Exhaustive.
+fn closing_tells_the_driver() {
+    exhaustive(|| {
+        let handoff = Arc::new(Handoff::<u8, ()>::new(1));
+        let driver = thread::spawn({
+            let handoff = Arc::clone(&handoff);
+            move || {
+                block_on(poll_fn(|cx| {
+                    assert!(handoff.poll_done(cx).is_pending());
+                    if handoff.is_closed() {
+                        Poll::Ready(())
+                    } else {
+                        Poll::Pending
+                    }
+                }));
+            }
+        });
+        handoff.close();
+        driver.join().unwrap();
+    });
+}
+
+/// Invariant: no job starts once it is closed: what waits then is left to the driver.
+/// Threads: one takes, one closes and takes back. Exhaustive.
+fn nothing_starts_after_the_close() {
+    exhaustive(|| {
+        let handoff = Arc::new(Handoff::<u8, ()>::new(1));
+        assert!(handoff.push(1).is_ok());
+        let mut worker = Handoff::worker(&handoff);
+        let taker = thread::spawn(move || next(&mut worker).is_some());
+        handoff.close();
+        let left = handoff.waiting().jobs;
+        assert_eq!(handoff.take_back().is_some(), left == 1);
+        assert_eq!(taker.join().unwrap(), left == 0);
     });
 }
 
@@ -178,40 +271,40 @@ fn a_dropped_worker_passes_its_wake_up_on() {
     exhaustive(|| {
         let handoff = Arc::new(Handoff::<u8, ()>::new(1));
         let mut stays = Handoff::worker(&handoff);
-        let mut goes = Handoff::worker(&handoff);
-        let (woken, waker) = Wakes::waker();
-        let mut cx = std::task::Context::from_waker(&waker);
-        assert!(stays.poll_next(&mut cx).is_pending());
-        // The later one is woken first.
-        let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
-        assert!(goes.poll_next(&mut cx).is_pending());
-        let dropper = thread::spawn(move || drop(goes));
-        assert!(handoff.push(1).is_ok());
-        dropper.join().unwrap();
-        assert_eq!(woken.count(), 1);
-        assert_eq!(next(&mut stays), Some(1));
+        let mut goes = Some(Handoff::worker(&handoff));
+        let mut dropper = None;
+        let taken = block_on(poll_fn(|cx| {
+            let polled = stays.poll_next(cx);
+            if let Some(mut goes) = goes.take() {
+                // Idle after the other one, and so woken first.
+                assert!(idly(|cx| goes.poll_next(cx)).is_pending());
+                dropper = Some(thread::spawn(move || drop(goes)));
+                assert!(handoff.push(1).is_ok());
+            }
+            polled
+        }));
+        assert_eq!(taken, Some(1));
+        dropper.unwrap().join().unwrap();
+        assert_eq!(handoff.waiting(), Waiting { jobs: 0, idle: 0 });
     });
 }
 
 /// Push x work x completion x close: what was pushed is completed or taken back, and
 /// all places are free in the end.
-/// Threads: two work until the end, one drives. Bounded at 2 preemptions.
+/// Threads: one works until the end, one drives. Bounded at 2 preemptions.
 fn push_work_done_and_close() {
     bounded(2, || {
         let handoff = Arc::new(Handoff::new(2));
-        let workers = [(); 2].map(|()| {
-            let mut worker = Handoff::worker(&handoff);
-            thread::spawn(move || {
-                while let Some(job) = next(&mut worker) {
-                    let job: Item = job;
-                    job.touch();
-                    assert!(worker.handoff().done(job).is_ok());
-                }
-            })
+        let mut worker = Handoff::worker(&handoff);
+        let worker = thread::spawn(move || {
+            while let Some(job) = next(&mut worker) {
+                let job: Item = job;
+                job.touch();
+                assert!(worker.handoff().done(job).is_ok());
+            }
         });
         assert!(handoff.push(item()).is_ok());
         assert!(handoff.push(item()).is_ok());
-        block_on(poll_fn(|cx| handoff.poll_done(cx))).touch();
         handoff.close();
         while let Some(job) = handoff.take_back() {
             job.touch();
@@ -219,8 +312,6 @@ fn push_work_done_and_close() {
         while handoff.outstanding() > 0 {
             block_on(poll_fn(|cx| handoff.poll_done(cx))).touch();
         }
-        for worker in workers {
-            worker.join().unwrap();
-        }
+        worker.join().unwrap();
     });
 }

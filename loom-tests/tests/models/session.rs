@@ -66,7 +66,6 @@ fn a_reader_sees_a_whole_session() {
 
 /// Invariant: generations only grow, whoever connects.
 /// Threads: two connect, one reads twice. Exhaustive.
-/// Seen to fail: the generation drawn before the lock in `connected`.
 fn generations_only_grow() {
     exhaustive(|| {
         let cell = Arc::new(SessionCell::new());

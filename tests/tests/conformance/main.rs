@@ -1,14 +1,14 @@
 //! The conformance suite: what the bus promises, once for every runtime on every
 //! link.
 
-// `pub` says that a function is a case.
-#![allow(unreachable_pub)]
-
 mod closing;
 mod ephemeral;
+mod faults;
+mod keys;
 mod news;
 mod publishing;
 mod refusals;
+mod settling;
 mod streams;
 mod subscribing;
 mod topics;
@@ -19,6 +19,14 @@ jetbus_tests::conformance! {
     closing::publishing_while_closing_is_stored_or_refused,
     closing::the_last_handle_closes,
     ephemeral::ephemeral_events_reach_current_listeners_only,
+    faults::a_deleted_consumer_is_made_again_and_nothing_is_missed,
+    faults::a_deleted_stream_is_made_again_and_handling_goes_on,
+    keys::a_hundred_aggregates_over_five_topics_keep_their_order,
+    keys::different_keys_are_handled_at_once,
+    keys::each_aggregate_keeps_its_order_and_never_overlaps,
+    keys::limits_of_handlers_and_of_held_events_are_kept,
+    keys::messages_without_a_key_are_handled_at_once,
+    keys::twenty_events_stay_in_order_while_handlers_yield,
     news::a_failure_that_nobody_waits_for_is_told,
     news::a_slow_listener_is_told_what_it_missed,
     news::streams_and_consumers_made_are_told,
@@ -35,6 +43,15 @@ jetbus_tests::conformance! {
     refusals::messages_and_headers_have_limits,
     refusals::streams_and_options_have_bounds,
     refusals::topics_are_names,
+    settling::a_closing_bus_lets_handlers_finish_and_publish,
+    settling::a_failing_key_holds_its_own_events_only,
+    settling::a_failing_or_panicking_handler_is_tried_again_in_order,
+    settling::a_handler_longer_than_its_lease_is_not_run_twice,
+    settling::deliveries_are_settled_each_by_its_handle,
+    settling::dropping_a_subscription_gives_back_what_waits,
+    settling::progress_is_told_to_the_server_at_once,
+    settling::stopping_amid_events_keeps_their_order,
+    settling::stopping_finishes_what_runs_and_gives_back_what_waits,
     streams::a_declared_stream_is_as_declared,
     streams::a_deleted_stream_is_made_again,
     streams::a_full_stream_refuses_and_loses_nothing,
@@ -42,7 +59,16 @@ jetbus_tests::conformance! {
     streams::others_streams_are_used_and_never_changed,
     streams::strategies_do_what_they_say,
     streams::the_older_version_of_a_configuration_yields,
-    subscribing::events_of_a_key_are_handled_in_order,
+    subscribing::a_group_goes_on_where_it_was,
+    subscribing::a_pattern_gets_all_topics_that_it_covers,
+    subscribing::a_second_subscription_to_topic_and_group_is_refused,
+    subscribing::a_subscription_starts_where_it_is_told,
+    subscribing::an_event_is_handled_once_with_all_it_says_of_itself,
+    subscribing::ephemeral_topics_reach_whoever_listens,
+    subscribing::raw_bytes_come_with_their_headers,
+    subscribing::replicas_of_a_group_share_its_events,
+    subscribing::what_cannot_be_decoded_is_told_and_not_lost,
+    subscribing::without_a_group_every_instance_gets_every_event,
     topics::a_covered_topic_takes_no_options_of_its_own,
     topics::a_handle_and_a_name_are_the_same_topic,
     topics::a_topic_changes_between_stored_and_ephemeral,

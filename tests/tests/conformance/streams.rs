@@ -51,7 +51,7 @@ async fn told(env: &Env, news: &mut NewsStream, stream: &str, what: &str) -> Str
     told.await
 }
 
-pub async fn a_declared_stream_is_as_declared(env: Env) {
+pub(crate) async fn a_declared_stream_is_as_declared(env: Env) {
     let declared = Stream::new("ORDERS", ["orders.>", "refunds.*"])
         .storage(Storage::Memory)
         .retention(Retention::Interest)
@@ -109,7 +109,7 @@ pub async fn a_declared_stream_is_as_declared(env: Env) {
     bus.close().await;
 }
 
-pub async fn others_streams_are_used_and_never_changed(env: Env) {
+pub(crate) async fn others_streams_are_used_and_never_changed(env: Env) {
     let outside = env.outside().await;
     let limits = json!({"max_msgs": 100, "storage": "memory", "discard": "old"});
     let before = outside
@@ -187,7 +187,7 @@ pub async fn others_streams_are_used_and_never_changed(env: Env) {
     assert_eq!(outside.messages("LEGACY").await, 4);
 }
 
-pub async fn changes_that_lose_messages_need_consent(env: Env) {
+pub(crate) async fn changes_that_lose_messages_need_consent(env: Env) {
     let outside = env.outside().await;
     let ten = Stream::new("ORDERS", ["orders.>"]).max_messages(10);
     let bus = open(&env, ten.clone(), |b| b).await;
@@ -249,7 +249,7 @@ pub async fn changes_that_lose_messages_need_consent(env: Env) {
     assert_eq!(outside.stream("ORDERS").await, changed);
 }
 
-pub async fn the_older_version_of_a_configuration_yields(env: Env) {
+pub(crate) async fn the_older_version_of_a_configuration_yields(env: Env) {
     let outside = env.outside().await;
     let stream = |limit| Stream::new("ORDERS", ["orders.>"]).max_messages(limit);
     let new = open(&env, stream(200), |b| b.owner("billing", 2)).await;
@@ -281,7 +281,7 @@ pub async fn the_older_version_of_a_configuration_yields(env: Env) {
     }
 }
 
-pub async fn strategies_do_what_they_say(env: Env) {
+pub(crate) async fn strategies_do_what_they_say(env: Env) {
     let outside = env.outside().await;
     let stream = |limit| Stream::new("ORDERS", ["orders.>"]).max_messages(limit);
 
@@ -360,7 +360,7 @@ pub async fn strategies_do_what_they_say(env: Env) {
     assert_eq!(outside.stream("ORDERS").await, made);
 }
 
-pub async fn a_deleted_stream_is_made_again(env: Env) {
+pub(crate) async fn a_deleted_stream_is_made_again(env: Env) {
     let outside = env.outside().await;
     let declared = Stream::new("ORDERS", ["orders.>"]).max_messages(100);
     let bus = open(&env, declared, |b| b).await;
@@ -402,7 +402,7 @@ pub async fn a_deleted_stream_is_made_again(env: Env) {
     bus.close().await;
 }
 
-pub async fn a_full_stream_refuses_and_loses_nothing(env: Env) {
+pub(crate) async fn a_full_stream_refuses_and_loses_nothing(env: Env) {
     let outside = env.outside().await;
     let bus = env.bus().await;
     bus.configure("orders.placed", TopicConfig::new().max_messages(3))

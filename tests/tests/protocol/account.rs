@@ -12,6 +12,7 @@ fn all_streams_are_listed_page_by_page() {
     let difference = compare("listed", &server, |s| {
         s.api("STREAM.NAMES", Value::Null);
         s.api("STREAM.LIST", Value::Null);
+        s.api("INFO", Value::Null);
         for name in ["listed_b", "listed_a", "listed_c"] {
             let config = json!({"name": name, "subjects": [format!("{name}.*")]});
             s.api(&format!("STREAM.CREATE.{name}"), config);
@@ -23,6 +24,7 @@ fn all_streams_are_listed_page_by_page() {
         s.api("STREAM.NAMES", json!({"subject": "listed_a.x"}));
         s.api("STREAM.NAMES", json!({"subject": "*.x"}));
         s.api("STREAM.LIST", json!({"offset": 1}));
+        s.api("INFO", Value::Null);
         // A stream that takes everything takes nothing of the server's own.
         let greedy = json!({"name": "listed_d", "subjects": [">"], "no_ack": true});
         assert_ne!(error(&s.api("STREAM.CREATE.listed_d", greedy)), 0);

@@ -59,7 +59,7 @@ fn acknowledgements_out_of_order_move_the_floor_when_the_gap_closes() {
 #[test]
 fn an_unsettled_delivery_comes_again_after_its_wait() {
     same("again", |s| {
-        filled(s, 2, json!({"ack_wait": SECOND / 5}));
+        filled(s, 2, json!({"ack_wait": SECOND / 2}));
         let start = s.elapsed();
         let first = s.fetch("c").unwrap();
         let again = wait(s);
@@ -67,7 +67,7 @@ fn an_unsettled_delivery_comes_again_after_its_wait() {
         s.ack(&again, "+ACK");
         let again = wait(s);
         assert_eq!(again.payload, "1");
-        assert!(s.elapsed() - start >= Duration::from_millis(200));
+        assert!(s.elapsed() - start >= Duration::from_millis(500));
         s.consumer_info("c");
         // The first delivery's acknowledgement counts for the second.
         s.ack(&first, "+ACK");
@@ -78,16 +78,16 @@ fn an_unsettled_delivery_comes_again_after_its_wait() {
 #[test]
 fn progress_prolongs_the_wait() {
     same("prolonged", |s| {
-        filled(s, 1, json!({"ack_wait": SECOND / 2}));
+        filled(s, 1, json!({"ack_wait": SECOND}));
         let delivery = s.fetch("c").unwrap();
         let inbox = s.pull("c", json!({"batch": 1, "expires": 5 * SECOND}));
-        s.quiet(&inbox, Duration::from_millis(300));
+        s.quiet(&inbox, Duration::from_millis(400));
         let renewed = s.elapsed();
         s.ack(&delivery, "+WPI");
         s.delivery(&inbox, "1");
         // From the renewal on, not from the delivery on.
         let waited = s.elapsed() - renewed;
-        assert!(waited >= Duration::from_millis(450), "{waited:?}");
+        assert!(waited >= Duration::from_millis(700), "{waited:?}");
         s.consumer_info("c");
     });
 }
@@ -117,7 +117,7 @@ fn a_delivery_given_back_with_a_delay_comes_again_after_it() {
     same("delayed", |s| {
         filled(s, 2, json!({}));
         let first = s.fetch("c").unwrap();
-        s.ack(&first, "-NAK {\"delay\": 300000000}");
+        s.ack(&first, "-NAK {\"delay\": 600000000}");
         let back = s.elapsed();
         let second = s.fetch("c").unwrap();
         assert_eq!(second.payload, "2");
@@ -125,7 +125,7 @@ fn a_delivery_given_back_with_a_delay_comes_again_after_it() {
         assert!(s.fetch("c").is_none());
         s.consumer_info("c");
         assert_eq!(wait(s).payload, "1");
-        assert!(s.elapsed() - back >= Duration::from_millis(280));
+        assert!(s.elapsed() - back >= Duration::from_millis(500));
         s.consumer_info("c");
     });
 }
@@ -136,8 +136,8 @@ fn a_delay_can_be_said_in_several_ways() {
         filled(s, 1, json!({}));
         let mut delivery = s.fetch("c").unwrap();
         for (words, least) in [
-            ("-NAK {\"delay\": 100000000}", 90),
-            ("-NAK 100ms", 90),
+            ("-NAK {\"delay\": 100000000}", 50),
+            ("-NAK 100ms", 50),
             ("-NAK {}", 0),
             ("-NAK {\"delay\": 0}", 0),
             ("-NAK {\"delay\": -5}", 0),
@@ -181,7 +181,7 @@ fn the_next_message_can_be_asked_for_with_the_acknowledgement() {
 fn after_the_last_delivery_an_advisory_tells() {
     same("last", |s| {
         let advisories = s.subscribe("$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES.last.>");
-        filled(s, 2, json!({"max_deliver": 2, "ack_wait": SECOND / 5}));
+        filled(s, 2, json!({"max_deliver": 2, "ack_wait": SECOND / 2}));
         s.fetch("c").unwrap();
         let inbox = s.pull("c", json!({"batch": 3, "expires": 4 * SECOND}));
         let second = s.delivery(&inbox, "2");
@@ -232,14 +232,14 @@ fn waits_grow_by_the_list() {
         filled(
             s,
             1,
-            json!({"backoff": [SECOND / 10, SECOND / 2], "max_deliver": 3}),
+            json!({"backoff": [SECOND / 5, SECOND], "max_deliver": 3}),
         );
         let mut last = s.elapsed();
         s.fetch("c").unwrap();
-        for least in [100, 500] {
+        for least in [200, 1000] {
             assert_eq!(wait(s).payload, "1");
             let waited = s.elapsed() - last;
-            assert!(waited >= Duration::from_millis(least - 10), "{waited:?}");
+            assert!(waited >= Duration::from_millis(least / 2), "{waited:?}");
             last = s.elapsed();
         }
         s.consumer_info("c");
@@ -317,7 +317,7 @@ fn an_unknown_verb_is_ignored_and_the_delivery_comes_again() {
 #[test]
 fn a_removed_message_does_not_come_again() {
     same("removed", |s| {
-        filled(s, 3, json!({"ack_wait": SECOND / 5}));
+        filled(s, 3, json!({"ack_wait": SECOND}));
         s.fetch("c").unwrap();
         s.fetch("c").unwrap();
         s.api("STREAM.MSG.DELETE.removed", json!({"seq": 1}));

@@ -356,12 +356,46 @@ fn an_ephemeral_consumer_goes_when_nobody_asks_it() {
         s.api(
             "CONSUMER.CREATE.ephemeral.e",
             json!({"stream_name": "ephemeral", "config": {"name": "e",
-            "ack_policy": "explicit", "inactive_threshold": SECOND / 2, "mem_storage": true}}),
+            "ack_policy": "explicit", "inactive_threshold": SECOND, "mem_storage": true}}),
         );
         s.consumer_info("e");
         let inbox = s.pull("e", json!({"batch": 1, "expires": SECOND}));
         s.status(&inbox, 408);
         s.until(|s| error(&s.consumer_info("e")) == 10014);
+    });
+}
+
+#[test]
+fn consumers_stand_where_a_purge_by_subject_leaves_them() {
+    same("standing", |s| {
+        s.stream(json!({}));
+        for (name, filters) in [
+            ("a", json!(["standing.a"])),
+            ("both", json!(["standing.a", "standing.b"])),
+            ("wide", json!(["standing.>"])),
+            ("far", json!(["standing.z"])),
+        ] {
+            s.consumer(name, json!({"filter_subjects": filters}));
+        }
+        s.consumer("every", json!({}));
+        for purge in [
+            json!({"filter": "standing.a"}),
+            json!({"filter": "standing.*"}),
+            json!({"filter": "standing.*", "keep": 1}),
+            json!({"filter": "standing.*", "seq": 12}),
+            json!({"filter": "standing.nothing"}),
+        ] {
+            for tail in ["a", "x", "b", "a"] {
+                s.store(tail, "");
+            }
+            let held = s.fetch("every").unwrap();
+            s.api("STREAM.PURGE.standing", purge);
+            for name in ["a", "both", "wide", "far", "every"] {
+                s.consumer_info(name);
+            }
+            s.ack(&held, "+ACK");
+            s.stream_info();
+        }
     });
 }
 

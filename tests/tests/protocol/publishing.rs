@@ -40,7 +40,7 @@ fn a_stream_without_acknowledgements_says_nothing() {
 #[test]
 fn an_id_is_stored_once_within_the_window() {
     same("ids", |s| {
-        s.stream(json!({"duplicate_window": 100_000_000}));
+        s.stream(json!({"duplicate_window": 1_000_000_000}));
         assert_eq!(s.store_with("a", "1", &[("Nats-Msg-Id", "x")])["seq"], 1);
         let again = s.store_with("a", "2", &[("Nats-Msg-Id", "x")]);
         assert_eq!(
@@ -167,6 +167,35 @@ fn an_expectation_that_fails_stores_nothing() {
                 ("Nats-Expected-Last-Subject-Sequence-Subject", "expected.>"),
             ],
         );
+        s.stream_info();
+    });
+}
+
+#[test]
+fn of_two_reasons_to_refuse_the_same_is_told() {
+    same("reasons", |s| {
+        s.stream(json!({"max_msg_size": 300, "max_msgs": 1, "discard": "new"}));
+        s.store_with("a", "1", &[("Nats-Msg-Id", "x")]);
+        let long = "x".repeat(300);
+        let reasons = [
+            ("Nats-Expected-Stream", "other"),
+            ("Nats-Expected-Last-Sequence", "7"),
+            ("Nats-Expected-Last-Subject-Sequence", "7"),
+            ("Nats-Expected-Last-Msg-Id", "y"),
+            ("Nats-Msg-Id", "x"),
+            ("Nats-Rollup", "sub"),
+            ("Nats-TTL", "1s"),
+            ("Nats-Schedule", "@at 2040-01-01T00:00:00Z"),
+            ("Nats-Incr", "1"),
+            ("Nats-Batch-Id", "x"),
+            ("Long", long.as_str()),
+            ("None", ""),
+        ];
+        for first in &reasons {
+            for second in &reasons {
+                s.store_with("a", "2", &[*first, *second]);
+            }
+        }
         s.stream_info();
     });
 }

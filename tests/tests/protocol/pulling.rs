@@ -83,7 +83,7 @@ fn an_idle_pull_hears_heartbeats() {
         s.stream(json!({}));
         s.consumer("c", json!({}));
         s.store("a", "1");
-        let request = json!({"batch": 5, "expires": SECOND, "idle_heartbeat": SECOND / 5});
+        let request = json!({"batch": 5, "expires": 2 * SECOND, "idle_heartbeat": SECOND / 2});
         let inbox = s.pull("c", request);
         s.delivery(&inbox, "1");
         s.status(&inbox, 100);

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::normal;
 
 /// How long an answer that must come may take.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How long a server's counts may lag behind what it said.
 const SETTLED: Duration = Duration::from_millis(500);

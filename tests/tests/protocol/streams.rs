@@ -274,6 +274,23 @@ fn a_purge_removes_what_it_names() {
 }
 
 #[test]
+fn a_message_in_a_file_is_removed_once() {
+    same("removed_once", |s| {
+        s.stream(json!({"storage": "file"}));
+        for seq in [0, 1] {
+            s.api("STREAM.MSG.DELETE.removed_once", json!({"seq": seq}));
+        }
+        for payload in ["1", "2", "3"] {
+            s.store("a", payload);
+        }
+        for seq in [2, 2, 1, 1, 0, 9, 3] {
+            s.api("STREAM.MSG.DELETE.removed_once", json!({"seq": seq}));
+        }
+        s.stream_info();
+    });
+}
+
+#[test]
 fn a_stored_message_is_found_by_sequence_and_by_subject() {
     same("found", |s| {
         s.stream(json!({}));

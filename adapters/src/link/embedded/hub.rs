@@ -304,6 +304,8 @@ impl Engine {
                 let (conn, sid) = (*conn, mailbox.sid);
                 if self.mailboxes.remove(&(conn, sid)).is_some() {
                     self.broker.handle(now, Input::Unsubscribe { conn, sid });
+                    mailbox.end();
+                    self.filled.push(mailbox);
                 }
             }
         }

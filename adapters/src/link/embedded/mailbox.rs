@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
 use atomic_waker::AtomicWaker;
@@ -25,6 +25,8 @@ pub(super) struct Mailbox {
     /// Never less than what the queue holds: raised before a push, lowered after a
     /// pop. It bounds; nothing is read on its account.
     len: AtomicUsize,
+    /// Nothing is put there any more.
+    ended: AtomicBool,
     pub(super) reader: AtomicWaker,
 }
 
@@ -35,6 +37,7 @@ impl Mailbox {
             sid,
             queue: SegQueue::new(),
             len: AtomicUsize::new(0),
+            ended: AtomicBool::new(false),
             reader: AtomicWaker::new(),
         }
     }
@@ -47,6 +50,17 @@ impl Mailbox {
             return;
         }
         self.queue.push(message);
+    }
+
+    /// To be called after the last [`put`](Self::put), and before waking the reader.
+    pub(super) fn end(&self) {
+        // Pairs with the load in `is_over`: who sees the end sees what was put.
+        self.ended.swap(true, Ordering::AcqRel);
+    }
+
+    fn is_over(&self) -> bool {
+        // Pairs with `end`.
+        self.ended.load(Ordering::Acquire) || self.conn.news.level() == Level::Closed
     }
 
     fn take(&self) -> Option<Message> {
@@ -74,12 +88,17 @@ impl Inbox for EmbeddedInbox {
         }
         self.mailbox.reader.register(cx.waker());
         // Looked at before the queue: what was put there before the end is read.
-        let closed = self.mailbox.conn.news.level() == Level::Closed;
+        let over = self.mailbox.is_over();
         match self.mailbox.take() {
             Some(message) => Poll::Ready(Some(message)),
-            None if closed => Poll::Ready(None),
+            None if over => Poll::Ready(None),
             None => Poll::Pending,
         }
+    }
+
+    fn drain(&mut self) -> bool {
+        self.hub.leave(Leave::Mailbox(Arc::clone(&self.mailbox)));
+        true
     }
 }
 

@@ -14,6 +14,7 @@ use crate::link::news::Level;
 
 use super::convert::Texts;
 use super::events::Shared;
+use super::once;
 
 /// The tasks that read inboxes: while it reconnects, the client would not tell
 /// them that the link was closed.
@@ -69,5 +70,11 @@ impl Inbox for NatsInbox {
                 }
             }
         }
+    }
+
+    fn drain(&mut self) -> bool {
+        // While it reconnects, the client does not listen, and nothing is on its way.
+        self.shared.news.level() == Level::Up
+            && once(self.subscriber.drain()) == Poll::Ready(Ok(()))
     }
 }

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::{Answer, check_empty, fields, no_page, page, read_page};
 use crate::broker::Broker;
 use crate::broker::consumer_config::{Action, CreateRequest};
+use crate::broker::core_nats;
 use crate::broker::error::{self, Error};
 
 /// How long an ephemeral consumer that did not say lives unused, in nanoseconds.
@@ -33,7 +34,7 @@ impl Broker {
             return Err(error::CONSUMER_EPHEMERAL_DURABLE.into());
         }
         let name = if request.config.name.is_empty() {
-            self.world.random.id(8)
+            core_nats::id(&mut self.world.random, 8)
         } else {
             request.config.name.clone()
         };
@@ -91,8 +92,8 @@ impl Broker {
             Some(_) if action == Action::Create => return Err(error::CONSUMER_EXISTS.into()),
             Some((name, old)) => {
                 let name = Arc::clone(name);
+                stream.check_unique(&config.filters(), Some(&*name))?;
                 old.config.check_update(&config)?;
-                stream.check_work_queue(&config, Some(&*name))?;
                 stream.update_consumer(world, &name, config);
             }
             None if action == Action::Update => {

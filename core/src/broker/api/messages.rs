@@ -57,16 +57,16 @@ impl Broker {
         if stream.config.deny_delete {
             return Err(Error::delete_failed("message delete not permitted").into());
         }
-        // Files and memory say it in words of their own.
-        let in_file = stream.config.storage == Storage::File;
-        if in_file && seq > stream.store.last() {
-            return Err(Error::delete_failed("stream store EOF").into());
-        }
-        if in_file && seq == 0 {
-            return Err(Error::delete_failed("no message found").into());
-        }
         if !stream.remove(&mut self.world, seq) {
-            return Err(Error::sequence_not_found(seq).into());
+            let store = &stream.store;
+            return Err(match stream.config.storage {
+                Storage::File if seq > store.last() => Error::delete_failed("stream store EOF"),
+                Storage::File if seq < store.first().max(1) => {
+                    Error::delete_failed("no message found")
+                }
+                _ => Error::sequence_not_found(seq),
+            }
+            .into());
         }
         Ok(fields(json!({"success": true})))
     }

@@ -10,8 +10,8 @@ use crate::broker::error::{self, Error};
 use crate::broker::json::object;
 use crate::broker::stream::{Purge, Stream};
 use crate::broker::stream_config::StreamConfig;
-use crate::broker::trie::any_overlap;
 use crate::jetstream::api::Storage;
+use crate::subject::any_overlap;
 
 /// Subjects that one answer shows at most.
 const SUBJECTS: usize = 100_000;
@@ -47,6 +47,7 @@ impl Broker {
         let config = self.read_config(name, body)?;
         let stream = self.stream(name)?;
         stream.config.check_update(&config)?;
+        stream.check_limits(&config)?;
         self.check_subjects(&config)?;
         let own = stream.config.max_bytes.max(0).unsigned_abs();
         self.check_reserve(&config, own)?;
@@ -92,7 +93,7 @@ impl Broker {
         Ok(())
     }
 
-    pub(super) fn stream_info(&mut self, name: &str, body: &[u8]) -> Answer {
+    pub(super) fn stream_info(&self, name: &str, body: &[u8]) -> Answer {
         let frame = || fields(json!({"total": 0, "offset": 0, "limit": 0}));
         let read = || -> Result<_, Error> {
             let mut o = object(body, "JSApiStreamInfoRequest")?;
@@ -114,6 +115,7 @@ impl Broker {
         if deleted {
             let seqs: Vec<u64> = stream.store.deleted().collect();
             if !seqs.is_empty() {
+                state.insert("num_deleted".into(), json!(seqs.len()));
                 state.insert("deleted".into(), json!(seqs));
             }
         }

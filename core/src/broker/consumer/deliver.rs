@@ -363,7 +363,7 @@ fn pending_status(world: &mut World, pull: &Taken, code: u16, description: &str)
 }
 
 /// A duration as Go prints it, for whole milliseconds up.
-fn go_duration(nanos: i64) -> String {
+pub(in crate::broker) fn go_duration(nanos: i64) -> String {
     let seconds = nanos / 1_000_000_000;
     let rest = nanos % 1_000_000_000;
     if seconds == 0 {

@@ -11,6 +11,9 @@ use crate::broker::stream_config::nanos;
 use crate::broker::world::World;
 use crate::jetstream::api::{AckPolicy, Retention};
 
+/// Why a delivery ended whose message left the stream.
+const DELETED: &str = "Unacknowledged message was deleted";
+
 /// What a delivery's reply subject says: sequences and how often it was delivered.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::broker) struct Token {
@@ -252,14 +255,21 @@ impl Consumer {
                 stream: seq,
                 consumer: entry.consumer_seq,
             };
-            self.terminate(world, token, "Unacknowledged message was deleted");
+            self.terminate(world, token, DELETED);
         } else {
             self.pending.forget_redeliveries(seq);
         }
     }
 
-    /// The stream was purged up to `first`.
-    pub(in crate::broker) fn purged(&mut self, world: &World, store: &Store, first: u64) {
+    /// The stream was purged, and the first message left for this consumer would be
+    /// `first`. With `tell`, it says what it held of the purged.
+    pub(in crate::broker) fn purged(
+        &mut self,
+        world: &mut World,
+        store: &Store,
+        first: u64,
+        tell: bool,
+    ) {
         let first = first.max(1);
         self.next.stream = self.next.stream.max(first);
         let gone: Vec<u64> = self
@@ -271,6 +281,15 @@ impl Consumer {
             if let Some(entry) = self.pending.remove(seq) {
                 self.floor.consumer = self.floor.consumer.max(entry.consumer_seq);
                 self.acked_at = Some(world.wall());
+                if tell {
+                    let token = Token {
+                        delivered: self.pending.redeliveries(seq).max(1),
+                        stream: seq,
+                        consumer: entry.consumer_seq,
+                    };
+                    let reason = [("reason", json!(DELETED))];
+                    self.advise(world, "MSG_TERMINATED", "terminated", token, &reason);
+                }
             }
             self.pending.forget_redeliveries(seq);
             self.pending.unqueue(seq);

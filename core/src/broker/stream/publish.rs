@@ -70,7 +70,6 @@ impl Stream {
                     settled.push(Arc::clone(name));
                 }
             }
-            true
         });
         for name in settled {
             self.settle(world, &name);
@@ -105,7 +104,7 @@ impl Stream {
         }
         let id = id.map(str::to_owned);
         let unwanted =
-            self.config.retention == Retention::Interest && !self.wanted.any(subject.as_str());
+            self.config.retention == Retention::Interest && !self.wanted.covers(subject.as_str());
         let (seq, outcome) = if unwanted {
             (self.store.skip(world.wall()), Outcome::Skipped)
         } else {
@@ -158,6 +157,7 @@ impl Stream {
         headers: &'a Headers,
         payload: usize,
     ) -> Result<Verdict<'a>, Error> {
+        self.check_size(headers.wire_len(), payload)?;
         let mut id = None;
         let mut expected_id = None;
         let mut expected_stream = None;
@@ -165,6 +165,9 @@ impl Stream {
         let mut expected_subject_last = None;
         let mut expected_subject = None;
         let mut rollup = None;
+        let mut schedule = None;
+        let mut ttl = None;
+        let mut counter = false;
         for (name, value) in headers.iter() {
             let Some(name) = name.strip_prefix("Nats-") else {
                 continue;
@@ -177,24 +180,27 @@ impl Stream {
                 "Expected-Last-Subject-Sequence" => &mut expected_subject_last,
                 "Expected-Last-Subject-Sequence-Subject" => &mut expected_subject,
                 "Rollup" => &mut rollup,
-                "TTL" => return Err(error::TTL_DISABLED),
-                "Incr" => return Err(error::COUNTER_DISABLED),
+                "Schedule" => &mut schedule,
+                "TTL" => &mut ttl,
+                "Incr" => {
+                    counter = true;
+                    continue;
+                }
                 "Batch-Id" => return Err(error::ATOMIC_DISABLED),
-                "Schedule" => return Err(error::SCHEDULES_DISABLED),
                 _ => continue,
             };
             if !value.is_empty() {
                 slot.get_or_insert(value);
             }
         }
+        if counter {
+            return Err(error::COUNTER_DISABLED);
+        }
         if expected_stream.is_some_and(|stream| stream != &*self.name) {
             return Err(error::EXPECTED_STREAM);
         }
-        if let Some(expected) = expected_last {
-            let last = self.store.last();
-            if expected.parse() != Ok(last) {
-                return Err(Error::wrong_last_sequence(last));
-            }
+        if ttl.is_some() {
+            return Err(error::TTL_DISABLED);
         }
         if let Some(expected) = expected_subject_last {
             let subject = expected_subject.unwrap_or(subject);
@@ -205,7 +211,15 @@ impl Stream {
         } else if expected_subject.is_some() {
             return Err(error::EXPECTED_SEQUENCE_MISSING);
         }
-        self.check_size(headers.wire_len(), payload)?;
+        if let Some(expected) = expected_last {
+            let last = self.store.last();
+            if expected.parse() != Ok(last) {
+                return Err(Error::wrong_last_sequence(last));
+            }
+        }
+        if schedule.is_some() {
+            return Err(error::SCHEDULES_DISABLED);
+        }
         if let Some(id) = id {
             let freed = self.dedupe.expire(world.now, self.config.window());
             world.used = world.used.saturating_sub(freed);

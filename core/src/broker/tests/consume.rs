@@ -236,6 +236,7 @@ fn acks_of_all_and_none() {
     bench.consumer("n", json!({"ack_policy": "none"}));
     bench.pull("n", "r.1", json!(2));
     assert_eq!(bench.info("n")["ack_floor"]["stream_seq"], 2);
+    assert_eq!(bench.ack("n", 1, 1, ""), json!({"status": 503}));
 }
 
 #[test]

@@ -167,6 +167,18 @@ fn a_full_memory_refuses_and_freed_memory_takes_again() {
 }
 
 #[test]
+fn a_message_over_the_payload_limit_goes_nowhere() {
+    let mut bench = Bench::with(Config {
+        max_payload: 200,
+        ..Config::default()
+    });
+    bench.stream(json!({}));
+    let refused = bench.publish("s.1", &"x".repeat(201), &[]);
+    assert_eq!(code(&refused), 10054);
+    assert_eq!(bench.publish("s.1", &"x".repeat(200), &[])["seq"], 1);
+}
+
+#[test]
 fn streams_are_created_once_and_do_not_overlap() {
     let mut bench = Bench::new();
     bench.stream(json!({}));
@@ -247,7 +259,7 @@ fn messages_are_read_and_deleted_by_sequence_and_subject() {
     assert_eq!(code(&get(json!({}))), 10003);
     let mut delete = |seq| bench.api("STREAM.MSG.DELETE.S", json!({"seq": seq}));
     assert_eq!(delete(2)["success"], true);
-    assert_eq!(delete(2)["error"]["description"], "no message found");
+    assert_eq!(delete(2)["error"]["description"], "sequence 2 not found");
     assert_eq!(delete(9)["error"]["description"], "stream store EOF");
     let info = bench.api(
         "STREAM.INFO.S",

@@ -4,9 +4,14 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use crate::Time;
+use crate::random::mix;
+use crate::retry::Retry;
 
-const FIRST_DELAY: Duration = Duration::from_millis(50);
-const LONGEST_DELAY: Duration = Duration::from_secs(2);
+/// An election takes 4 to 9 s; the first attempt after it should not be late.
+const BACKOFF: Retry = Retry {
+    first: Duration::from_millis(50),
+    max: Duration::from_secs(2),
+};
 
 /// A publish in flight, as far as its retries go. It lies in the publish's slot;
 /// [`Output::Resend`] gives back the one to keep.
@@ -270,11 +275,11 @@ impl Publisher {
     }
 
     fn delay(&self, flight: &Flight) -> Duration {
-        let doubled = FIRST_DELAY.saturating_mul(1 << flight.retries.min(16));
-        let full = doubled.min(LONGEST_DELAY);
-        let random = mix(self.config.seed ^ mix(flight.token ^ u64::from(flight.retries) << 32));
-        let half = u64::try_from(full.as_nanos() / 2).unwrap_or(u64::MAX);
-        full - Duration::from_nanos(random % half.max(1))
+        let failures = flight.attempts();
+        BACKOFF.delay(
+            failures,
+            mix(self.config.seed ^ mix(flight.token ^ u64::from(failures) << 32)),
+        )
     }
 }
 
@@ -283,14 +288,6 @@ const fn settle(flight: &Flight) -> Output {
         token: flight.token,
         verdict: flight.verdict(),
     }
-}
-
-/// The finalizer of SplitMix64.
-const fn mix(mut x: u64) -> u64 {
-    x = x.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    x = (x ^ x >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    x = (x ^ x >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-    x ^ x >> 31
 }
 
 #[cfg(all(test, not(loom)))]

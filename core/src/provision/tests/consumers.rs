@@ -59,13 +59,6 @@ fn a_consumer_is_not_bent_to_another_use() {
             },
         ),
         (
-            "deliver_policy",
-            WantedConsumer {
-                start: Start::New,
-                ..consumer()
-            },
-        ),
-        (
             "durable_name",
             WantedConsumer {
                 durable: false,
@@ -110,6 +103,18 @@ fn a_start_that_moves_with_the_clock_is_kept() {
         .unwrap();
     assert_eq!(event.outcome, Outcome::Kept);
     assert_eq!(fields(&event.differences), ["opt_start_time"]);
+    assert_eq!(server.log.len(), 1);
+    // Nor does one of another kind count any more.
+    let event = server
+        .ensure_consumer(&consumer(), &mark(1))
+        .unwrap()
+        .event
+        .unwrap();
+    assert_eq!(event.outcome, Outcome::Kept);
+    assert_eq!(
+        fields(&event.differences),
+        ["deliver_policy", "opt_start_time"]
+    );
     assert_eq!(server.log.len(), 1);
 }
 

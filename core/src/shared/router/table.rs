@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::ops::ControlFlow;
 use std::str::Split;
 use std::sync::Arc;
 
@@ -20,13 +21,15 @@ const MAX_TOKENS: usize = 128;
 /// and shares everything; a change copies only what it touches and others share.
 #[derive(Clone, Debug)]
 pub struct Table<H> {
-    exact: Arc<HashMap<Arc<str>, Vec<(u64, H)>, FixedState>>,
+    exact: Arc<Exact<H>>,
     patterns: Arc<Node<H>>,
     hasher: FixedState,
     next_id: u64,
     len: usize,
     limit: usize,
 }
+
+type Exact<H> = HashMap<Arc<str>, Vec<(u64, H)>, FixedState>;
 
 #[derive(Clone, Debug)]
 struct Node<H> {
@@ -116,12 +119,24 @@ impl<H: Clone> Table<H> {
     /// Takes out the value that [`insert`](Self::insert) put under `pattern` with
     /// this `id`.
     pub fn remove(&mut self, pattern: &str, id: u64) -> Option<H> {
+        self.take_out(pattern, &|(other, _)| *other == id)
+    }
+
+    /// Takes out the first value put under `pattern` that equals `value`.
+    pub fn remove_value(&mut self, pattern: &str, value: &H) -> Option<H>
+    where
+        H: PartialEq,
+    {
+        self.take_out(pattern, &|(_, other)| other == value)
+    }
+
+    fn take_out(&mut self, pattern: &str, is: &dyn Fn(&(u64, H)) -> bool) -> Option<H> {
         let removed = if has_wildcard(pattern) {
-            Arc::make_mut(&mut self.patterns).remove(&mut pattern.split('.'), id)
+            Arc::make_mut(&mut self.patterns).remove(&mut pattern.split('.'), is)
         } else {
             let exact = Arc::make_mut(&mut self.exact);
             let values = exact.get_mut(pattern)?;
-            let removed = take(values, id);
+            let removed = take(values, is);
             if values.is_empty() {
                 exact.remove(pattern);
             }
@@ -137,10 +152,38 @@ impl<H> Table<H> {
     /// `subject`: those of the subject itself first, in the order they came, then
     /// those of patterns, in an order that depends on the patterns only.
     pub fn visit(&self, subject: &str, mut visit: impl FnMut(&H)) {
+        let all = self.find(subject, &mut |value| {
+            visit(value);
+            ControlFlow::<()>::Continue(())
+        });
+        debug_assert!(all.is_continue(), "nothing breaks it off");
+    }
+
+    /// The first value that [`visit`](Self::visit) would see.
+    #[must_use]
+    pub fn first(&self, subject: &str) -> Option<&H> {
+        self.find(subject, &mut ControlFlow::Break).break_value()
+    }
+
+    /// Whether any pattern covers `subject`.
+    #[must_use]
+    pub fn covers(&self, subject: &str) -> bool {
+        self.first(subject).is_some()
+    }
+
+    fn find<'a, B>(
+        &'a self,
+        subject: &str,
+        visit: &mut impl FnMut(&'a H) -> ControlFlow<B>,
+    ) -> ControlFlow<B> {
         if let Some(values) = self.exact.get(subject) {
-            values.iter().for_each(|(_, value)| visit(value));
+            each(values, visit)?;
         }
-        self.patterns.visit(Some(subject), &mut visit);
+        // No pattern covers an empty token.
+        if self.patterns.is_empty() || subject.split('.').any(str::is_empty) {
+            return ControlFlow::Continue(());
+        }
+        self.patterns.find(Some(subject), visit)
     }
 
     /// How many values there are.
@@ -172,27 +215,38 @@ impl<H> Node<H> {
 
     /// `left` is what of the subject is below this node; `None` when it ends here.
     /// As deep as the longest pattern, which is bounded.
-    fn visit(&self, left: Option<&str>, visit: &mut impl FnMut(&H)) {
+    fn find<'a, B>(
+        &'a self,
+        left: Option<&str>,
+        visit: &mut impl FnMut(&'a H) -> ControlFlow<B>,
+    ) -> ControlFlow<B> {
         let Some(left) = left else {
-            self.here.iter().for_each(|(_, value)| visit(value));
-            return;
+            return each(&self.here, visit);
         };
-        self.rest.iter().for_each(|(_, value)| visit(value));
+        each(&self.rest, visit)?;
         if self.any.is_none() && self.tokens.is_empty() {
-            return;
+            return ControlFlow::Continue(());
         }
         let (token, left) = match left.split_once('.') {
             Some((token, left)) => (token, Some(left)),
             None => (left, None),
         };
         if let Some(node) = self.tokens.get(token) {
-            node.visit(left, visit);
+            node.find(left, visit)?;
         }
         // What `>` stands for is more than `*` covers.
-        if let Some(node) = self.any.as_deref().filter(|_| token != ">") {
-            node.visit(left, visit);
+        match self.any.as_deref().filter(|_| token != ">") {
+            Some(node) => node.find(left, visit),
+            None => ControlFlow::Continue(()),
         }
     }
+}
+
+fn each<'a, H, B>(
+    values: &'a [(u64, H)],
+    visit: &mut impl FnMut(&'a H) -> ControlFlow<B>,
+) -> ControlFlow<B> {
+    values.iter().try_for_each(|(_, value)| visit(value))
 }
 
 impl<H: Clone> Node<H> {
@@ -212,13 +266,17 @@ impl<H: Clone> Node<H> {
 
     /// Removes the value, and the nodes that hold nothing any more. As deep as the
     /// pattern.
-    fn remove(&mut self, pattern: &mut Split<'_, char>, id: u64) -> Option<H> {
+    fn remove(
+        &mut self,
+        pattern: &mut Split<'_, char>,
+        is: &dyn Fn(&(u64, H)) -> bool,
+    ) -> Option<H> {
         match pattern.next() {
-            None => take(&mut self.here, id),
-            Some(">") => take(&mut self.rest, id),
+            None => take(&mut self.here, is),
+            Some(">") => take(&mut self.rest, is),
             Some("*") => {
                 let node = Arc::make_mut(self.any.as_mut()?);
-                let removed = node.remove(pattern, id);
+                let removed = node.remove(pattern, is);
                 if node.is_empty() {
                     self.any = None;
                 }
@@ -226,7 +284,7 @@ impl<H: Clone> Node<H> {
             }
             Some(token) => {
                 let node = Arc::make_mut(self.tokens.get_mut(token)?);
-                let removed = node.remove(pattern, id);
+                let removed = node.remove(pattern, is);
                 if node.is_empty() {
                     self.tokens.remove(token);
                 }
@@ -236,8 +294,8 @@ impl<H: Clone> Node<H> {
     }
 }
 
-fn take<H>(values: &mut Vec<(u64, H)>, id: u64) -> Option<H> {
-    let at = values.iter().position(|(other, _)| *other == id)?;
+fn take<H>(values: &mut Vec<(u64, H)>, is: &dyn Fn(&(u64, H)) -> bool) -> Option<H> {
+    let at = values.iter().position(is)?;
     Some(values.remove(at).1)
 }
 

@@ -1,11 +1,11 @@
 use std::cell::{Cell, RefCell};
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::task::Waker;
 
 use proptest::prelude::*;
 
 use super::*;
 use crate::subject::covers;
+use crate::sync::Ordering::Relaxed;
 
 fn visited(table: &Table<u32>, subject: &str) -> Vec<u32> {
     let mut values = Vec::new();

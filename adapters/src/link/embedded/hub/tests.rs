@@ -112,7 +112,7 @@ fn a_waker_that_panics_does_not_stop_the_broker() {
         }
     }
     let (hub, link) = connected();
-    let mut inbox = now(link.subscribe("a".into())).unwrap().unwrap();
+    let mut inbox = now(link.subscribe("a".into(), None)).unwrap().unwrap();
     let bomb = Waker::from(Arc::new(Bomb));
     assert!(
         inbox

@@ -57,7 +57,7 @@ fn a_refusal_is_tried_again_ever_later_until_the_deadline() {
     assert_eq!(verdict, Verdict::Rejected);
     assert_eq!(flight.attempts() as usize, delays.len() + 1);
     for (n, delay) in delays.iter().enumerate() {
-        let full = Duration::from_millis(50 << n.min(6)).min(LONGEST_DELAY);
+        let full = Duration::from_millis(50 << n.min(6)).min(BACKOFF.max);
         assert!(*delay <= full && *delay > full / 2, "{n}: {delay:?}");
     }
     assert!(now < at(20_000) && now > at(17_000));

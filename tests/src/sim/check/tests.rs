@@ -1,0 +1,356 @@
+//! A history without fault, and each rule broken in it once.
+
+use std::time::Duration;
+
+use super::super::history::{Group, Stored};
+use super::*;
+
+const STREAM: &str = "S";
+
+fn published(call: u64, event: u64) -> Entry {
+    Entry::Published {
+        call,
+        event,
+        topic: "t".into(),
+        key: Some("k".into()),
+    }
+}
+
+fn answered(call: u64, sequence: u64) -> Entry {
+    Entry::Answered {
+        call,
+        answer: Answer::Stored {
+            stream: STREAM.into(),
+            sequence,
+            duplicate: false,
+        },
+    }
+}
+
+fn passage(sequence: u64) -> Passage {
+    Passage {
+        bus: 0,
+        consumer: "c".into(),
+        stream: STREAM.into(),
+        sequence,
+    }
+}
+
+fn started(run: u64, event: u64) -> Entry {
+    Entry::Started {
+        run,
+        bus: 0,
+        group: "g".into(),
+        event,
+        topic: "t".into(),
+        key: Some("k".into()),
+        stream: STREAM.into(),
+        sequence: event,
+    }
+}
+
+const fn ended(run: u64, done: bool) -> Entry {
+    Entry::Ended { run, done }
+}
+
+fn create(reply: &str) -> Entry {
+    Entry::Create {
+        bus: 0,
+        stream: STREAM.into(),
+        reply: reply.into(),
+    }
+}
+
+fn created(reply: &str) -> Entry {
+    Entry::Created {
+        bus: 0,
+        reply: reply.into(),
+    }
+}
+
+fn closed(closer: u64, report: &str) -> Entry {
+    Entry::Closed {
+        bus: 0,
+        closer,
+        report: report.into(),
+    }
+}
+
+/// Entry `n` happens after `n` seconds.
+fn history(entries: Vec<Entry>) -> History {
+    let stored = |event| {
+        (
+            (STREAM.into(), event),
+            Stored {
+                topic: "t".into(),
+                event,
+            },
+        )
+    };
+    let timed = entries.into_iter().zip(0..);
+    History {
+        entries: timed
+            .map(|(entry, second)| (Time::from_millis(second * 1_000), entry))
+            .collect(),
+        stored: [stored(1), stored(2)].into(),
+        groups: vec![Group {
+            name: "g".into(),
+            topic: "t".into(),
+            consumer: "c".into(),
+            buses: 1,
+        }],
+        request_timeout: Duration::from_secs(5),
+        close_limit: Duration::from_secs(3),
+        left: Vec::new(),
+    }
+}
+
+fn good() -> Vec<Entry> {
+    vec![
+        create("r1"),
+        created("r1"),
+        create("r2"),
+        created("r2"),
+        published(1, 1),
+        answered(1, 1),
+        published(2, 2),
+        answered(2, 2),
+        Entry::Arrived(passage(1)),
+        Entry::Arrived(passage(2)),
+        started(10, 1),
+        ended(10, false),
+        started(11, 1),
+        ended(11, true),
+        started(12, 2),
+        ended(12, true),
+        Entry::Closing { bus: 0, closer: 1 },
+        Entry::Closing { bus: 0, closer: 2 },
+        closed(1, "fine"),
+        closed(2, "fine"),
+    ]
+}
+
+/// The good history, changed.
+fn changed(change: impl FnOnce(&mut Vec<Entry>)) -> History {
+    let mut entries = good();
+    change(&mut entries);
+    history(entries)
+}
+
+fn replaced(from: &Entry, to: &[Entry]) -> History {
+    changed(|entries| {
+        let place = entries.iter().position(|entry| entry == from).unwrap();
+        entries.splice(place..=place, to.iter().cloned());
+    })
+}
+
+#[test]
+fn nothing_is_wrong_with_a_good_history() {
+    assert_eq!(check(&history(good())), []);
+}
+
+#[test]
+fn an_event_that_nobody_handled_is_found() {
+    let history = replaced(&ended(12, true), &[ended(12, false)]);
+    let at = (STREAM.into(), 2);
+    let expected = Violation::NotHandled {
+        group: "g".into(),
+        event: 2,
+        at,
+    };
+    assert_eq!(check(&history), [expected]);
+}
+
+#[test]
+fn handling_what_nobody_published_is_found() {
+    let mut history = replaced(&published(2, 2), &[]);
+    assert_eq!(check(&history), [Violation::NotPublished { run: 12 }]);
+    // Published, but to another topic or later.
+    history = changed(|entries| entries.rotate_left(8));
+    assert!(check(&history).contains(&Violation::NotPublished { run: 10 }));
+}
+
+#[test]
+fn handling_what_is_not_stored_is_found() {
+    let mut history = history(good());
+    history.stored.remove(&(STREAM.into(), 2));
+    let at = (STREAM.into(), 2);
+    let expected = [
+        Violation::NotStored { run: 12, at },
+        Violation::FalselyStored { call: 2 },
+    ];
+    assert_eq!(check(&history), expected);
+}
+
+fn swapped(entries: &mut Vec<Entry>) {
+    let late: Vec<_> = entries.splice(10..14, []).collect();
+    entries.splice(12..12, late);
+}
+
+#[test]
+fn a_key_out_of_order_is_found() {
+    let expected = Violation::OutOfOrder {
+        bus: 0,
+        group: "g".into(),
+        key: "k".into(),
+        earlier: 1,
+        later: 2,
+    };
+    assert_eq!(check(&changed(swapped)), [expected.clone()]);
+    // That a delivery was lost does not help when another had come in time.
+    let early = changed(|entries| {
+        swapped(entries);
+        entries.insert(8, Entry::Lost(passage(1)));
+    });
+    assert_eq!(check(&early), [expected.clone()]);
+    // That it had not come does not help when none was lost.
+    let unexplained = changed(|entries| {
+        swapped(entries);
+        entries.swap(8, 9);
+    });
+    assert_eq!(check(&unexplained), [expected]);
+}
+
+#[test]
+fn an_event_that_came_late_is_excused() {
+    let lost = changed(|entries| {
+        swapped(entries);
+        entries[8] = Entry::Lost(passage(1));
+        entries.insert(12, Entry::Arrived(passage(1)));
+    });
+    assert_eq!(check(&lost), []);
+    let mut shared = changed(|entries| {
+        swapped(entries);
+        entries.swap(8, 9);
+    });
+    shared.groups[0].buses = 2;
+    assert_eq!(check(&shared), []);
+}
+
+#[test]
+fn an_event_that_was_given_back_and_given_up_is_excused() {
+    let overtaken = |sequence| Entry::Overtaken {
+        bus: 0,
+        topic: "t".into(),
+        sequence,
+    };
+    let told = changed(|entries| {
+        swapped(entries);
+        entries.insert(10, overtaken(1));
+    });
+    assert_eq!(check(&told), []);
+    let another = changed(|entries| {
+        swapped(entries);
+        entries.insert(10, overtaken(2));
+    });
+    assert_eq!(check(&another).len(), 1);
+}
+
+#[test]
+fn two_handlers_of_a_key_at_once_are_found() {
+    let overlapping = changed(|entries| entries.swap(13, 14));
+    assert_eq!(check(&overlapping), [Violation::Overlap { runs: (11, 12) }]);
+    let endless = replaced(&ended(10, false), &[]);
+    assert_eq!(check(&endless), [Violation::Overlap { runs: (10, 11) }]);
+}
+
+#[test]
+fn a_publish_without_an_answer_or_with_two_is_found() {
+    let none = replaced(&answered(1, 1), &[]);
+    assert_eq!(check(&none), [Violation::Answers { call: 1, count: 0 }]);
+    let two = replaced(&answered(1, 1), &[answered(1, 1), answered(1, 1)]);
+    assert_eq!(check(&two), [Violation::Answers { call: 1, count: 2 }]);
+}
+
+#[test]
+fn untrue_answers_are_found() {
+    let elsewhere = replaced(&answered(1, 1), &[answered(1, 2)]);
+    assert_eq!(check(&elsewhere), [Violation::FalselyStored { call: 1 }]);
+    let failed = Entry::Answered {
+        call: 1,
+        answer: Answer::Failed("refused".into()),
+    };
+    let stored = replaced(&answered(1, 1), std::slice::from_ref(&failed));
+    assert_eq!(check(&stored), [Violation::FalselyFailed { call: 1 }]);
+    // True when a second call of the same event stored it.
+    let again = replaced(&answered(1, 1), &[failed, published(3, 1), answered(3, 1)]);
+    assert_eq!(check(&again), []);
+    let unknown = Entry::Answered {
+        call: 1,
+        answer: Answer::Unknown,
+    };
+    assert_eq!(check(&replaced(&answered(1, 1), &[unknown])), []);
+}
+
+#[test]
+fn an_event_that_is_stored_twice_is_found() {
+    let mut history = changed(|entries| entries.extend([started(13, 3), ended(13, true)]));
+    let again = Stored {
+        topic: "t".into(),
+        event: 2,
+    };
+    history.stored.insert((STREAM.into(), 3), again);
+    assert!(check(&history).contains(&Violation::StoredTwice { event: 2 }));
+}
+
+#[test]
+fn two_creations_of_a_stream_at_once_are_found() {
+    let expected = [Violation::CreatedAtOnce {
+        bus: 0,
+        stream: STREAM.into(),
+    }];
+    assert_eq!(check(&changed(|entries| entries.swap(1, 2))), expected);
+    // Another attempt of the same wait: the first cannot be answered.
+    let refused = Entry::NotTaken {
+        bus: 0,
+        reply: "r1".into(),
+    };
+    assert_eq!(check(&changed(|entries| entries[1] = refused)), []);
+    let broken = changed(|entries| entries[1] = Entry::Down { bus: 0 });
+    assert_eq!(check(&broken), []);
+    // After the request's time nobody waits.
+    let late = changed(|entries| {
+        let second: Vec<_> = entries.splice(1..4, []).collect();
+        entries.splice(7..7, second[1..].to_vec());
+    });
+    assert_eq!(check(&late), []);
+}
+
+#[test]
+fn a_publish_that_fails_waits_for_no_creation_any_more() {
+    let failed = Entry::Answered {
+        call: 3,
+        answer: Answer::Failed("late".into()),
+    };
+    let entries = [published(3, 3), create("r0"), failed.clone(), create("r1")];
+    assert_eq!(check(&replaced(&create("r1"), &entries)), []);
+    // One that began later did not wait for it.
+    let entries = [create("r0"), published(3, 3), failed, create("r1")];
+    let expected = Violation::CreatedAtOnce {
+        bus: 0,
+        stream: STREAM.into(),
+    };
+    assert_eq!(check(&replaced(&create("r1"), &entries)), [expected]);
+}
+
+#[test]
+fn a_close_that_is_late_or_differs_is_found() {
+    let missing = replaced(&closed(2, "fine"), &[]);
+    assert_eq!(
+        check(&missing),
+        [Violation::CloseLate { bus: 0, closer: 2 }]
+    );
+    let mut late = history(good());
+    late.close_limit = Duration::from_millis(1_500);
+    let both = [1, 2].map(|closer| Violation::CloseLate { bus: 0, closer });
+    assert_eq!(check(&late), both);
+    let different = replaced(&closed(2, "fine"), &[closed(2, "bad")]);
+    assert_eq!(check(&different), [Violation::CloseReports { bus: 0 }]);
+}
+
+#[test]
+fn a_task_that_is_left_is_found() {
+    let mut history = history(good());
+    history.left.push("#7".into());
+    assert_eq!(check(&history), [Violation::TaskLeft { task: "#7".into() }]);
+}

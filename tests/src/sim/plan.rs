@@ -1,0 +1,167 @@
+//! What a seed stands for: how many buses, topics and publishers, and which
+//! weather.
+
+use std::time::Duration;
+
+use super::link::Faults;
+use super::rng::Rng;
+
+/// One run, decided before it starts.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Where it comes from, and where all other chance of the run starts.
+    pub seed: u64,
+    /// Buses that are opened at first: processes that share their groups.
+    pub buses: usize,
+    /// Whether the first bus is closed in the middle of the storm.
+    pub early_close: bool,
+    /// Whether another bus is opened in its place.
+    pub restart: bool,
+    /// Whether somebody deletes a consumer in the middle of the storm.
+    pub sabotage: bool,
+    /// What is published to and handled.
+    pub topics: Vec<Topic>,
+    /// Keys of each topic.
+    pub keys: u64,
+    /// Publishing tasks of each bus.
+    pub publishers: u64,
+    /// Events that each of them publishes.
+    pub events: u64,
+    /// The longest pause between two of them.
+    pub pause: Duration,
+    /// The publish window of each bus.
+    pub window: usize,
+    /// How long a publish may take.
+    pub publish_timeout: Duration,
+    /// Handlers of a subscription at once.
+    pub concurrency: usize,
+    /// Events that a subscription holds.
+    pub held: usize,
+    /// The lease of an event.
+    pub ack_wait: Duration,
+    /// How many of a thousand subscriptions are streams of deliveries, settled by
+    /// hand.
+    pub by_hand: u32,
+    /// Whether the last bus also reads the first topic for itself alone, without a
+    /// group.
+    pub solo: bool,
+    /// How long a bus may take to close.
+    pub close_timeout: Duration,
+    /// How many handlers of a thousand fail.
+    pub fail: u32,
+    /// The longest time that a handler takes.
+    pub work: Duration,
+    /// What goes wrong while it storms.
+    pub faults: Faults,
+    /// How long it storms.
+    pub storm: Duration,
+    /// How long a connection stays, at most; `None`: it never breaks.
+    pub stays: Option<Duration>,
+    /// How long it is gone, at most.
+    pub gone: Duration,
+}
+
+/// A topic of a run.
+#[derive(Clone, Debug)]
+pub struct Topic {
+    /// Its name. Those below `orders.` belong to a declared stream, others have one
+    /// of their own.
+    pub name: &'static str,
+    /// Whether its messages are bytes without an envelope; some have no key.
+    pub raw: bool,
+    /// Who handles it.
+    pub groups: &'static [&'static str],
+}
+
+const TOPICS: [Topic; 5] = [
+    topic("orders.placed", false, &["billing", "mail"]),
+    topic("orders.paid", false, &["billing"]),
+    topic("stock", false, &["mail"]),
+    topic("clicks", true, &["stats"]),
+    topic("orders.raw", true, &["stats"]),
+];
+
+const fn topic(name: &'static str, raw: bool, groups: &'static [&'static str]) -> Topic {
+    Topic { name, raw, groups }
+}
+
+impl Plan {
+    /// All buses that there ever are.
+    #[must_use]
+    pub const fn processes(&self) -> usize {
+        self.buses + self.restart as usize
+    }
+
+    /// What `seed` stands for.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
+        let mut rng = Rng::new(seed);
+        let millis = |count| Duration::from_millis(count);
+        let buses = if rng.chance(400) { 2 } else { 1 };
+        let early_close = rng.chance(300);
+        let mut topics = TOPICS.to_vec();
+        while topics.len() > 2 && rng.chance(500) {
+            let gone = rng.below(topics.len() as u64);
+            topics.swap_remove(usize::try_from(gone).unwrap_or(0));
+        }
+        // A sixth each without any fault and with breaks only, as with one TCP
+        // connection; the others with everything.
+        let (faults, breaks) = match rng.below(6) {
+            0 => (Faults::CALM, false),
+            1 => (cuts(&mut rng), true),
+            _ => (storm(&mut rng), rng.chance(700)),
+        };
+        Self {
+            seed,
+            buses,
+            early_close,
+            restart: early_close && (buses == 1 || rng.chance(500)),
+            sabotage: rng.chance(150),
+            topics,
+            keys: rng.between(1, 6),
+            publishers: rng.between(1, 3),
+            events: rng.between(5, 30),
+            pause: millis(rng.between(0, 120)),
+            window: usize::try_from(rng.between(1, 64)).unwrap_or(1),
+            publish_timeout: millis(*pick(&mut rng, &[500, 1_500, 4_000, 15_000])),
+            concurrency: usize::try_from(rng.between(1, 16)).unwrap_or(1),
+            held: usize::try_from(rng.between(1, 100)).unwrap_or(1),
+            ack_wait: millis(rng.between(1_000, 4_000)),
+            by_hand: *pick(&mut rng, &[0, 300, 1_000]),
+            solo: rng.chance(250),
+            close_timeout: millis(*pick(&mut rng, &[300, 3_000, 10_000])),
+            fail: *pick(&mut rng, &[0, 50, 200]),
+            work: millis(*pick(&mut rng, &[0, 5, 200, 1_500])),
+            faults,
+            storm: millis(rng.between(1_000, 8_000)),
+            stays: breaks.then(|| millis(rng.between(200, 4_000))),
+            gone: millis(rng.between(10, 1_500)),
+        }
+    }
+}
+
+fn pick<'a, T>(rng: &mut Rng, choice: &'a [T]) -> &'a T {
+    &choice[usize::try_from(rng.below(choice.len() as u64)).unwrap_or(0)]
+}
+
+/// What is on its way at a break may be lost.
+fn cuts(rng: &mut Rng) -> Faults {
+    Faults {
+        cut: *pick(rng, &[100, 500, 1_000]),
+        delay: 500,
+        late: Duration::from_millis(rng.between(1, 20)),
+        ..Faults::CALM
+    }
+}
+
+fn storm(rng: &mut Rng) -> Faults {
+    Faults {
+        lose_out: *pick(rng, &[0, 20, 200]),
+        lose_in: *pick(rng, &[0, 20, 200]),
+        duplicate: *pick(rng, &[0, 50, 200]),
+        delay: *pick(rng, &[0, 100, 700]),
+        late: Duration::from_millis(*pick(rng, &[1, 30, 400])),
+        busy: *pick(rng, &[0, 20, 200]),
+        cut: *pick(rng, &[0, 300, 1_000]),
+    }
+}

@@ -1,0 +1,364 @@
+//! A run: a plan made to happen, and what came of it.
+
+use std::collections::BTreeSet;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Poll, Waker};
+use std::time::Duration;
+
+use futures_core::Stream as _;
+use futures_core::future::BoxFuture;
+use jetbus::link::{BrokerConfig, EmbeddedBroker};
+use jetbus::runtime::Runtime;
+use jetbus::{Builder, Bus, News, NewsStream, Stream};
+use jetbus_core::{Time, names};
+
+use super::check::{Violation, check};
+use super::history::{Entry, Group, History, Log};
+use super::link::FaultyLink;
+use super::plan::Plan;
+use super::rng::Rng;
+use super::runtime::{Sim, Stuck};
+
+mod handle;
+mod publish;
+mod reader;
+mod watch;
+
+/// How long a bus waits for an answer to a request.
+const REQUEST: Duration = Duration::from_secs(2);
+
+/// How long after the storm everything must have been handled.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+/// What came of a seed.
+#[derive(Debug)]
+pub struct Report {
+    /// What was planned.
+    pub plan: Plan,
+    /// What happened.
+    pub history: History,
+    /// What is wrong with it.
+    pub violations: Vec<Violation>,
+    /// Equal for equal runs: every choice of the scheduler and the whole history.
+    pub digest: u64,
+}
+
+/// Runs `seed` to its end.
+///
+/// # Errors
+/// When it comes to no end.
+pub fn run(seed: u64) -> Result<Report, Stuck> {
+    let plan = Plan::new(seed);
+    let mut rng = Rng::new(seed ^ 0x5eed);
+    let sim = Sim::new(rng.next());
+    let world = World::new(plan.clone(), &sim, rng.fork());
+    let result = sim.block_on(world.play(rng));
+    if result.is_err() {
+        sim.abandon();
+    }
+    let mut history = result?;
+    // What is left are the ends of tasks that were told to end.
+    sim.block_on(sim.sleep(Duration::from_secs(5)))?;
+    history.left = sim.describe_tasks();
+    sim.abandon();
+    let digest = Rng::new(history.digest() ^ sim.schedule()).next();
+    Ok(Report {
+        violations: check(&history),
+        plan,
+        history,
+        digest,
+    })
+}
+
+/// What the parts of a run share.
+#[derive(Clone)]
+struct World(Arc<Shared>);
+
+struct Shared {
+    plan: Plan,
+    sim: Sim,
+    runtime: Arc<dyn Runtime>,
+    log: Log,
+    rng: Mutex<Rng>,
+    /// Numbers events, calls and runs.
+    next: AtomicU64,
+}
+
+/// A bus and the network that it is behind.
+struct Process {
+    number: usize,
+    bus: Bus,
+    link: Arc<FaultyLink>,
+    subscriptions: Vec<handle::Running>,
+}
+
+impl World {
+    fn new(plan: Plan, sim: &Sim, rng: Rng) -> Self {
+        Self(Arc::new(Shared {
+            plan,
+            sim: sim.clone(),
+            runtime: Arc::new(sim.clone()),
+            log: Log::new(sim),
+            rng: Mutex::new(rng),
+            next: AtomicU64::new(1),
+        }))
+    }
+
+    fn number(&self) -> u64 {
+        self.0.next.fetch_add(1, Ordering::Relaxed)
+    }
+
+    fn with_rng<R>(&self, draw: impl FnOnce(&mut Rng) -> R) -> R {
+        draw(&mut self.0.rng.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    async fn pause(&self, most: Duration) {
+        let pause = self.with_rng(|rng| rng.up_to(most));
+        self.0.sim.sleep(pause).await;
+    }
+
+    async fn play(&self, mut rng: Rng) -> History {
+        let Shared { plan, sim, .. } = &*self.0;
+        let broker = EmbeddedBroker::with_config(BrokerConfig {
+            seed: rng.next(),
+            ..BrokerConfig::default()
+        });
+        let end = sim.now() + plan.storm;
+        let work = Work::default();
+        let reader = reader::Reader::new(&broker, &self.0.runtime).await;
+        let mut processes = Vec::new();
+        for _ in 0..plan.buses {
+            let process = self.open(&broker, processes.len(), &mut rng).await;
+            processes.push(process);
+        }
+        for process in &mut processes {
+            self.begin(process, end, &work).await;
+        }
+        if plan.sabotage {
+            self.pause(plan.storm / 2).await;
+            let groups = self.groups();
+            let victim = self.with_rng(|rng| rng.below(groups.len() as u64));
+            let victim = usize::try_from(victim)
+                .ok()
+                .and_then(|victim| groups.get(victim));
+            reader
+                .delete_consumer(victim.map_or("", |group| &group.consumer))
+                .await;
+        }
+        if plan.early_close
+            && let Some(first) = processes.first()
+        {
+            self.pause(plan.storm / 2).await;
+            self.close(first).await;
+        }
+        if plan.restart {
+            let mut process = self.open(&broker, processes.len(), &mut rng).await;
+            self.begin(&mut process, end, &work).await;
+            processes.push(process);
+        }
+        sim.sleep_until(end).await;
+        for process in &processes {
+            process.link.set_faults(super::Faults::CALM);
+        }
+        work.ended().await;
+        self.pause(plan.faults.late).await;
+
+        self.caught_up(&reader).await;
+        for process in &processes {
+            self.close(process).await;
+        }
+        drop(processes);
+        let stored = reader.read().await;
+        reader.close().await;
+        History {
+            entries: self.0.log.with(std::mem::take),
+            stored,
+            groups: self.groups(),
+            request_timeout: REQUEST,
+            close_limit: plan.close_timeout + Duration::from_secs(2),
+            left: Vec::new(),
+        }
+    }
+
+    async fn open(&self, broker: &EmbeddedBroker, number: usize, rng: &mut Rng) -> Process {
+        let Shared {
+            plan,
+            sim,
+            runtime,
+            log,
+            ..
+        } = &*self.0;
+        let inner = broker.connect(Arc::clone(runtime)).await;
+        let watcher = watch::watcher(log, number);
+        let link = FaultyLink::new(Arc::new(inner), sim, rng.next(), watcher);
+        let link = Arc::new(link);
+        let bus = Builder::link(Arc::<FaultyLink>::clone(&link))
+            .runtime(Arc::clone(runtime))
+            .seed(rng.next())
+            .stream(Stream::new("ORDERS", ["orders.>"]))
+            .window(plan.window)
+            .publish_timeout(plan.publish_timeout)
+            .request_timeout(REQUEST)
+            .close_timeout(plan.close_timeout)
+            .open()
+            .await;
+        if let Ok(bus) = &bus {
+            sim.spawn(Box::pin(listen(log.clone(), number, bus.news())));
+        }
+        match bus {
+            Ok(bus) => Process {
+                number,
+                bus,
+                link,
+                subscriptions: Vec::new(),
+            },
+            Err(error) => panic!("a bus on a calm link opens: {error}"),
+        }
+    }
+
+    /// Lets it storm around a bus, publishes there and handles.
+    async fn begin(&self, process: &mut Process, end: Time, work: &Work) {
+        let Shared { plan, sim, .. } = &*self.0;
+        process.link.set_faults(plan.faults);
+        if let Some(stays) = plan.stays {
+            let (link, gone) = (Arc::clone(&process.link), plan.gone);
+            work.spawn(
+                sim,
+                Box::pin(async move { link.flicker(end, stays, gone).await }),
+            );
+        }
+        for _ in 0..plan.publishers {
+            let (world, bus) = (self.clone(), process.bus.clone());
+            work.spawn(
+                sim,
+                Box::pin(async move { publish::run(&world, &bus).await }),
+            );
+        }
+        process.subscriptions = handle::start(self, &process.bus, process.number).await;
+    }
+
+    /// Waits until all that is stored has been handled, or it is time to say that it
+    /// is not.
+    async fn caught_up(&self, reader: &reader::Reader) {
+        let sim = &self.0.sim;
+        let groups = self.groups();
+        let stored = reader.read().await;
+        let wanted: BTreeSet<_> = stored
+            .iter()
+            .flat_map(|((stream, sequence), stored)| {
+                let groups = groups.iter().filter(|group| group.topic == stored.topic);
+                groups.map(|group| (group.name.clone(), stream.clone(), *sequence))
+            })
+            .collect();
+        let end = sim.now() + PATIENCE;
+        while sim.now() < end {
+            let done = self.0.log.with(|entries| handle::done(entries));
+            if wanted.is_subset(&done) {
+                return;
+            }
+            sim.sleep(Duration::from_millis(200)).await;
+        }
+    }
+
+    /// Closes a bus, for several callers at once.
+    async fn close(&self, process: &Process) {
+        let work = Work::default();
+        for _ in 0..3 {
+            let (world, bus, number) = (self.clone(), process.bus.clone(), process.number);
+            work.spawn(
+                &self.0.sim,
+                Box::pin(async move {
+                    let log = &world.0.log;
+                    let closer = world.number();
+                    world.pause(Duration::from_millis(20)).await;
+                    log.add(Entry::Closing {
+                        bus: number,
+                        closer,
+                    });
+                    let report = format!("{:?}", bus.close().await);
+                    log.add(Entry::Closed {
+                        bus: number,
+                        closer,
+                        report,
+                    });
+                }),
+            );
+        }
+        work.ended().await;
+    }
+
+    fn groups(&self) -> Vec<Group> {
+        let plan = &self.0.plan;
+        let all = plan
+            .topics
+            .iter()
+            .flat_map(|topic| topic.groups.iter().map(move |group| (topic.name, *group)));
+        let mut groups: Vec<_> = all
+            .map(|(topic, group)| Group {
+                name: group.into(),
+                topic: topic.into(),
+                consumer: names::durable(group, topic, None).unwrap_or_default(),
+                buses: plan.processes(),
+            })
+            .collect();
+        if plan.solo {
+            groups.extend(plan.topics.first().map(|topic| Group {
+                name: handle::SOLO.into(),
+                topic: topic.name.into(),
+                consumer: String::new(),
+                buses: 1,
+            }));
+        }
+        groups
+    }
+}
+
+/// Writes what a bus tells of order.
+async fn listen(log: Log, bus: usize, mut news: NewsStream) {
+    while let Some(news) = poll_fn(|cx| Pin::new(&mut news).poll_next(cx)).await {
+        if let News::Overtaken { topic, sequence } = news {
+            log.add(Entry::Overtaken {
+                bus,
+                topic: (&*topic).into(),
+                sequence,
+            });
+        }
+    }
+}
+
+/// Tasks to be waited for.
+#[derive(Clone, Default)]
+struct Work(Arc<(AtomicUsize, Mutex<Option<Waker>>)>);
+
+impl Work {
+    fn spawn(&self, sim: &Sim, task: BoxFuture<'static, ()>) {
+        self.0.0.fetch_add(1, Ordering::Relaxed);
+        let work = self.clone();
+        sim.spawn(Box::pin(async move {
+            task.await;
+            work.0.0.fetch_sub(1, Ordering::Relaxed);
+            let waiting = work.waiting().take();
+            if let Some(waiting) = waiting {
+                waiting.wake();
+            }
+        }));
+    }
+
+    async fn ended(&self) {
+        poll_fn(|cx| {
+            if self.0.0.load(Ordering::Relaxed) == 0 {
+                return Poll::Ready(());
+            }
+            *self.waiting() = Some(cx.waker().clone());
+            Poll::Pending
+        })
+        .await;
+    }
+
+    fn waiting(&self) -> std::sync::MutexGuard<'_, Option<Waker>> {
+        self.0.1.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,172 @@
+//! Publishers: some wait for each outcome, some later for many.
+
+use std::future::Future;
+
+use jetbus::{Bus, Event, Headers, Outcome, PublishError, Raw, Receipt, Topic};
+
+use super::super::history::{Answer, Entry};
+use super::World;
+use super::handle::Payload;
+
+/// What one call publishes.
+#[derive(Clone)]
+struct Message {
+    event: u64,
+    topic: usize,
+    key: Option<String>,
+    /// An id of ours, so that it can be published again.
+    named: bool,
+}
+
+/// Publishes a publisher's share of events.
+pub(super) async fn run(world: &World, bus: &Bus) {
+    let plan = &world.0.plan;
+    let topics: Vec<Topic> = plan
+        .topics
+        .iter()
+        .filter_map(|topic| bus.topic(topic.name).ok())
+        .collect();
+    assert_eq!(
+        topics.len(),
+        plan.topics.len(),
+        "topics are resolved without the server"
+    );
+    let waits = world.with_rng(|rng| rng.chance(400));
+    let mut receipts: Vec<(u64, Receipt)> = Vec::new();
+    for _ in 0..plan.events {
+        world.pause(plan.pause).await;
+        let message = choose(world);
+        let topic = &topics[message.topic];
+        if waits {
+            let mut answer = whole(world, topic, &message).await;
+            // Safe with an id of its own, whatever became of the first.
+            while answer == Answer::Unknown && message.named {
+                answer = whole(world, topic, &message).await;
+            }
+            let again = world.with_rng(|rng| rng.chance(50));
+            if again && message.named {
+                whole(world, topic, &message).await;
+            }
+        } else {
+            let call = begin(world, &message);
+            match send(world, topic, &message).await {
+                Ok(receipt) => receipts.push((call, receipt)),
+                Err(error) => end(world, call, Err(error)),
+            }
+            if receipts.len() >= 10 {
+                collect(world, &mut receipts).await;
+            }
+        }
+    }
+    collect(world, &mut receipts).await;
+}
+
+async fn collect(world: &World, receipts: &mut Vec<(u64, Receipt)>) {
+    for (call, receipt) in receipts.drain(..) {
+        end(world, call, receipt.await);
+    }
+}
+
+fn choose(world: &World) -> Message {
+    let plan = &world.0.plan;
+    world.with_rng(|rng| {
+        let topic = usize::try_from(rng.below(plan.topics.len() as u64)).unwrap_or(0);
+        let keyless = plan.topics[topic].raw && rng.chance(500);
+        let key = rng.below(plan.keys);
+        Message {
+            event: world.number(),
+            topic,
+            key: (!keyless).then(|| format!("key-{key}")),
+            named: rng.chance(600),
+        }
+    })
+}
+
+/// A publish that waits for its outcome.
+async fn whole(world: &World, topic: &Topic, message: &Message) -> Answer {
+    let call = begin(world, message);
+    let outcome = if world.0.plan.topics[message.topic].raw {
+        topic.publish_raw(raw(message)).await
+    } else {
+        let event = event(message);
+        topic.publish(&event).await
+    };
+    let answer = read(outcome);
+    world.0.log.add(Entry::Answered {
+        call,
+        answer: answer.clone(),
+    });
+    answer
+}
+
+fn send<'a>(
+    world: &World,
+    topic: &'a Topic,
+    message: &'a Message,
+) -> impl Future<Output = Result<Receipt, PublishError>> + 'a {
+    let is_raw = world.0.plan.topics[message.topic].raw;
+    async move {
+        if is_raw {
+            topic.send_raw(raw(message)).await
+        } else {
+            topic.send(&event(message)).await
+        }
+    }
+}
+
+fn event(message: &Message) -> Event<'_, Payload> {
+    let key = message.key.as_deref().unwrap_or_default();
+    let event = Event::new(key, "Simulated", Payload { n: message.event });
+    match message.named {
+        true => event.id(format!("event-{}", message.event)),
+        false => event,
+    }
+}
+
+fn raw(message: &Message) -> Raw {
+    let mut headers = Headers::new();
+    if let Some(key) = &message.key {
+        headers
+            .append("X-Aggregate-ID", key)
+            .expect("a plain value");
+    }
+    let raw = Raw::new(message.event.to_string()).headers(headers);
+    match message.named {
+        true => raw.id(format!("raw-{}", message.event)),
+        false => raw,
+    }
+}
+
+fn begin(world: &World, message: &Message) -> u64 {
+    let call = world.number();
+    world.0.log.add(Entry::Published {
+        call,
+        event: message.event,
+        topic: world.0.plan.topics[message.topic].name.into(),
+        key: message.key.clone(),
+    });
+    call
+}
+
+fn end(world: &World, call: u64, outcome: Result<Outcome, PublishError>) {
+    let answer = read(outcome);
+    world.0.log.add(Entry::Answered { call, answer });
+}
+
+fn read(outcome: Result<Outcome, PublishError>) -> Answer {
+    match outcome {
+        Ok(Outcome::Stored { stream, sequence }) => Answer::Stored {
+            stream: (&*stream).into(),
+            sequence,
+            duplicate: false,
+        },
+        Ok(Outcome::Duplicate { stream, sequence }) => Answer::Stored {
+            stream: (&*stream).into(),
+            sequence,
+            duplicate: true,
+        },
+        Ok(other) => Answer::Failed(format!("{other:?}")),
+        Err(PublishError::Unknown { .. }) => Answer::Unknown,
+        Err(error) => Answer::Failed(error.to_string()),
+    }
+}

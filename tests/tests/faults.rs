@@ -1,0 +1,236 @@
+//! Real servers that die, freeze and come back, with a bus on them.
+#![cfg(feature = "nats")]
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use futures_lite::{StreamExt as _, future};
+use jetbus::{Builder, Bus, Delivery, Event, NatsOptions, News, Outcome, PublishError};
+use jetbus_tests::Server;
+use jetbus_tests::admin::Admin;
+use jetbus_tests::matrix::Env;
+use jetbus_tests::support::{Door, Seen, in_order, in_turns, news, publish, publish_all, spawn};
+
+/// A test of each case for every runtime.
+macro_rules! on_servers {
+    ($($case:ident),* $(,)?) => {
+        #[cfg(feature = "tokio")]
+        mod tokio_nats {
+            $(on_servers!(@test $case Tokio);)*
+        }
+        #[cfg(feature = "smol")]
+        mod smol_nats {
+            $(on_servers!(@test $case Smol);)*
+        }
+    };
+    (@test $case:ident $runtime:ident) => {
+        #[test]
+        fn $case() {
+            use jetbus_tests::matrix::{LinkKind, RuntimeKind, run};
+            run(RuntimeKind::$runtime, LinkKind::Nats, super::$case);
+        }
+    };
+}
+
+on_servers! {
+    a_frozen_server_is_noticed_and_handling_resumes,
+    a_killed_server_loses_nothing_and_keeps_order,
+    an_idle_subscription_is_served_at_once_after_a_restart,
+    what_is_handled_while_the_server_is_down_is_not_handled_again,
+}
+
+/// A lease that no case waits for.
+const LONG: Duration = Duration::from_secs(3600);
+
+fn server(env: &Env) -> &Server {
+    env.server().expect("a real server")
+}
+
+/// Notes the events of `orders.placed`.
+async fn listen(bus: &Bus) -> (jetbus::Subscription, Seen<(String, u32)>) {
+    let seen = Seen::new();
+    let noted = seen.clone();
+    let subscription = bus
+        .subscribe("orders.placed")
+        .group("billing")
+        .handle(move |event: Delivery<u32>| {
+            noted.note((event.key().unwrap().to_owned(), event.payload));
+            async {}
+        })
+        .await
+        .unwrap();
+    (subscription, seen)
+}
+
+async fn a_killed_server_loses_nothing_and_keeps_order(env: Env) {
+    const KEYS: u32 = 50;
+    const EACH: u32 = 40;
+    let (sender, receiver) = (env.bus().await, env.bus().await);
+    let (subscription, seen) = listen(&receiver).await;
+    let orders = sender.topic("orders.placed").unwrap();
+    let publishing: Vec<_> = (0..KEYS)
+        .map(|key| {
+            let (orders, key) = (orders.clone(), format!("key-{key}"));
+            spawn(&env, async move {
+                let mut stored = Vec::new();
+                for n in 1..=EACH {
+                    let event = Event::new(&*key, "Counted", n);
+                    match orders.publish(&event).await {
+                        Ok(Outcome::Stored { .. } | Outcome::Duplicate { .. }) => stored.push(n),
+                        Err(PublishError::Unknown { .. } | PublishError::NotSent { .. }) => {}
+                        other => panic!("{other:?}"),
+                    }
+                }
+                (key, stored)
+            })
+        })
+        .collect();
+    for killed_at in [300, 1_000] {
+        seen.reaches(killed_at, &env).await;
+        server(&env).kill();
+        server(&env).start_again().unwrap();
+    }
+    // No publish hangs.
+    let mut stored = BTreeMap::new();
+    for publishing in publishing {
+        let (key, numbers) = env.soon("publishing", publishing).await;
+        stored.insert(key, numbers);
+    }
+    env.until("every stored event is handled", || {
+        let handled = seen.first_by_key();
+        stored.iter().all(|(key, numbers)| {
+            handled
+                .get(key)
+                .is_some_and(|handled| numbers.iter().all(|n| handled.contains(n)))
+        })
+    })
+    .await;
+    let all: usize = stored.values().map(Vec::len).sum();
+    assert!(all > 1_900, "only {all} of 2000 were stored");
+    for (key, numbers) in seen.first_by_key() {
+        assert!(numbers.is_sorted(), "{key}: {numbers:?}");
+    }
+    subscription.stop().await;
+    sender.close().await;
+    receiver.close().await;
+}
+
+async fn what_is_handled_while_the_server_is_down_is_not_handled_again(env: Env) {
+    let bus = env.bus().await;
+    let mut heard = bus.news();
+    let orders = bus.topic("orders.placed").unwrap();
+    publish_all(&orders, in_turns(10, 2)).await;
+    let (door, begun, seen) = (Door::shut(), Seen::new(), Seen::new());
+    let (pass, begins, noted) = (door.clone(), begun.clone(), seen.clone());
+    let subscription = bus
+        .subscribe("orders.placed")
+        .group("billing")
+        .ack_wait(LONG)
+        .handle(move |event: Delivery<u32>| {
+            let (pass, begins, noted) = (pass.clone(), begins.clone(), noted.clone());
+            async move {
+                begins.note(());
+                pass.pass().await;
+                noted.note((event.key().unwrap().to_owned(), event.payload));
+            }
+        })
+        .await
+        .unwrap();
+    begun.reaches(10, &env).await;
+    server(&env).kill();
+    news(&env, "the loss is told", &mut heard, |news| {
+        matches!(news, News::Disconnected).then_some(())
+    })
+    .await;
+    assert!(!bus.is_connected());
+    // Handling goes on with what is held.
+    door.open();
+    seen.reaches(20, &env).await;
+    server(&env).start_again().unwrap();
+    news(&env, "the return is told", &mut heard, |news| {
+        matches!(news, News::Connected { .. }).then_some(())
+    })
+    .await;
+    publish(&orders, "key-0", 3).await;
+    seen.reaches(21, &env).await;
+    let mut expected = in_order(10, 2);
+    expected.get_mut("key-0").unwrap().push(3);
+    assert_eq!(seen.by_key(), expected);
+    subscription.stop().await;
+    let admin = Admin::connect(&env).await;
+    let stream = admin.only_stream().await;
+    let consumer = admin.only_consumer(&stream).await;
+    assert_eq!(consumer["num_ack_pending"], 0, "{consumer}");
+    assert_eq!(consumer["num_pending"], 0, "{consumer}");
+    bus.close().await;
+}
+
+async fn an_idle_subscription_is_served_at_once_after_a_restart(env: Env) {
+    let bus = env.bus().await;
+    let (subscription, seen) = listen(&bus).await;
+    let orders = bus.topic("orders.placed").unwrap();
+    let mut expected = Vec::new();
+    for n in 1..=3 {
+        let mut heard = bus.news();
+        server(&env).restart().unwrap();
+        news(&env, "the return is told", &mut heard, |news| {
+            matches!(news, News::Connected { .. }).then_some(())
+        })
+        .await;
+        publish(&orders, "order-1", n).await;
+        seen.reaches(n as usize, &env).await;
+        expected.push(("order-1".to_owned(), n));
+        assert_eq!(seen.all(), expected);
+        // It came by itself, not because silence was noticed.
+        while let Some(Some(next)) = future::poll_once(heard.next()).await {
+            let silent = matches!(&next, News::Pull { what, .. } if what.contains("heard"));
+            assert!(!silent, "{next:?}");
+        }
+    }
+    subscription.stop().await;
+    bus.close().await;
+}
+
+async fn a_frozen_server_is_noticed_and_handling_resumes(env: Env) {
+    let options = NatsOptions::new(server(&env).url()).ping_interval(Duration::from_secs(1));
+    let bus = Builder::nats(options)
+        .runtime(Arc::clone(env.runtime()))
+        .open()
+        .await
+        .unwrap();
+    let mut heard = bus.news();
+    let (subscription, seen) = listen(&bus).await;
+    let orders = bus.topic("orders.placed").unwrap();
+    publish_all(&orders, in_turns(5, 4)).await;
+    seen.reaches(20, &env).await;
+
+    server(&env).freeze().unwrap();
+    let answered = Arc::new(AtomicBool::new(false));
+    let publishing = spawn(&env, {
+        let (orders, answered) = (orders.clone(), Arc::clone(&answered));
+        async move {
+            publish_all(&orders, in_turns(5, 8).skip(20)).await;
+            answered.store(true, Ordering::SeqCst);
+        }
+    });
+    news(&env, "the loss is told", &mut heard, |news| {
+        matches!(news, News::Disconnected).then_some(())
+    })
+    .await;
+    assert!(!answered.load(Ordering::SeqCst));
+    server(&env).thaw().unwrap();
+    news(&env, "the return is told", &mut heard, |news| {
+        matches!(news, News::Connected { .. }).then_some(())
+    })
+    .await;
+    env.soon("publishing ends by itself", publishing).await;
+    env.until("all are handled", || {
+        seen.first_by_key().values().map(Vec::len).sum::<usize>() == 40
+    })
+    .await;
+    assert_eq!(seen.first_by_key(), in_order(5, 8));
+    subscription.stop().await;
+    bus.close().await;
+}
