@@ -54,7 +54,10 @@ impl<T: Clone> Seen<T> {
     /// All, in order.
     #[must_use]
     pub fn all(&self) -> Vec<T> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// Waits until there are so many.

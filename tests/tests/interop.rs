@@ -108,7 +108,8 @@ async fn handles_foreign_events(env: Env) {
         .unwrap();
     let events: Vec<_> = in_turns(5, 10)
         .map(|(key, number)| {
-            let payload = json!({"number": number, "text": "grün \n \u{1F600}", "list": [null, 1.5]});
+            let payload =
+                json!({"number": number, "text": "grün \n \u{1F600}", "list": [null, 1.5]});
             let id = format!("{key}-{number}");
             let mut envelope = python::legacy_envelope(&id, &key, &payload);
             envelope["event_version"] = number.into();

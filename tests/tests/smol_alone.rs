@@ -46,14 +46,19 @@ async fn case(env: Env) {
     seen.reaches(50, &env).await;
     env.server().unwrap().restart().unwrap();
     news(&env, "the return is told", &mut heard, |news| {
-        matches!(news, News::Connected { generation: 2.., .. }).then_some(())
+        matches!(
+            news,
+            News::Connected {
+                generation: 2..,
+                ..
+            }
+        )
+        .then_some(())
     })
     .await;
     publish_all(&orders, in_turns(5, 20).skip(50)).await;
-    env.until("all are handled", || {
-        seen.first_by_key() == in_order(5, 20)
-    })
-    .await;
+    env.until("all are handled", || seen.first_by_key() == in_order(5, 20))
+        .await;
     subscription.stop().await;
     bus.close().await;
     env.until("the thread is gone", || private_threads() == 0)

@@ -55,18 +55,23 @@ pub(crate) async fn a_failing_or_panicking_handler_is_tried_again_in_order(env: 
     let mut said = Vec::new();
     while said.len() < 10 {
         said.push(
-            news(&env, "ten failures are told", &mut heard, |news| match news {
-                News::HandlerFailed {
-                    topic,
-                    sequence,
-                    attempt,
-                    error,
-                } => {
-                    assert_eq!(&*topic, "orders.placed");
-                    Some((sequence, attempt, error.to_string()))
-                }
-                _ => None,
-            })
+            news(
+                &env,
+                "ten failures are told",
+                &mut heard,
+                |news| match news {
+                    News::HandlerFailed {
+                        topic,
+                        sequence,
+                        attempt,
+                        error,
+                    } => {
+                        assert_eq!(&*topic, "orders.placed");
+                        Some((sequence, attempt, error.to_string()))
+                    }
+                    _ => None,
+                },
+            )
             .await,
         );
     }
@@ -186,13 +191,8 @@ pub(crate) async fn deliveries_are_settled_each_by_its_handle(env: Env) {
     let orders = bus.topic("orders.placed").unwrap();
     let mut stream = deliveries(&bus).await;
     publish_all(&orders, (1..=3).map(|n| ("order-1", n))).await;
-    let place = |delivery: &Delivery<u32>| {
-        (
-            delivery.payload,
-            delivery.attempt(),
-            delivery.deliveries(),
-        )
-    };
+    let place =
+        |delivery: &Delivery<u32>| (delivery.payload, delivery.attempt(), delivery.deliveries());
 
     // Tried again here.
     let (delivery, settle) = next(&env, &mut stream).await;

@@ -10,8 +10,8 @@ use jetbus::{
     TopicConfig,
 };
 use jetbus_tests::matrix::Env;
-use serde::{Deserialize, Serialize};
 use jetbus_tests::support::{Meeting, Seen, news, publish, publish_all};
+use serde::{Deserialize, Serialize};
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Order {
@@ -78,7 +78,10 @@ pub(crate) async fn an_event_is_handled_once_with_all_it_says_of_itself(env: Env
         order
     );
     let shown = format!("{first:?}");
-    assert!(shown.contains("order-42") && !shown.contains("tea"), "{shown}");
+    assert!(
+        shown.contains("order-42") && !shown.contains("tea"),
+        "{shown}"
+    );
 
     // What is not said is absent.
     let second = env.soon("the second", deliveries.recv()).await.unwrap();

@@ -13,8 +13,8 @@ use crate::link::Inbox;
 use crate::link::news::Level;
 
 use super::convert::Texts;
-use super::once;
 use super::events::Shared;
+use super::once;
 
 /// The tasks that read inboxes: while it reconnects, the client would not tell
 /// them that the link was closed.
