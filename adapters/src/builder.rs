@@ -272,8 +272,15 @@ fn check(settings: &Settings) -> Result<(), OpenError> {
             "it says what `Auto` means, so it is one of the others",
         );
     }
-    for stream in &settings.streams {
+    if settings.owner.trim().is_empty() {
+        return refuse("owner", &settings.owner, "it must not be blank");
+    }
+    for (n, stream) in settings.streams.iter().enumerate() {
         stream.0.check().map_err(OpenError::Name)?;
+        let mut others = settings.streams.iter().take(n);
+        if others.any(|other| other.0.name == stream.0.name) {
+            return refuse("stream", &stream.0.name, "a stream is declared once");
+        }
     }
     Ok(())
 }

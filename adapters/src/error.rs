@@ -67,6 +67,8 @@ pub enum Invalid {
     Envelope(EncodeError),
     /// A header.
     Header(HeaderError),
+    /// The id of a raw message.
+    Id(NameError),
     /// Headers and payload are larger than the server takes.
     TooLarge {
         /// Bytes of headers and payload.
@@ -134,6 +136,7 @@ impl fmt::Display for Invalid {
             Self::Topic(error) => error.fmt(f),
             Self::Envelope(error) => error.fmt(f),
             Self::Header(error) => error.fmt(f),
+            Self::Id(error) => error.fmt(f),
             Self::TooLarge { len, max } => write!(
                 f,
                 "headers and payload have {len} bytes, the server takes at most {max}"
@@ -149,6 +152,7 @@ impl std::error::Error for Invalid {
             Self::Topic(error) => Some(error),
             Self::Envelope(error) => Some(error),
             Self::Header(error) => Some(error),
+            Self::Id(error) => Some(error),
             Self::TooLarge { .. } | Self::Unsendable => None,
         }
     }
@@ -300,6 +304,11 @@ pub enum TopicError {
         /// The declared stream that covers it.
         stream: String,
     },
+    /// Nothing of this topic is stored, so there is nothing to set options for.
+    Ephemeral {
+        /// The topic.
+        topic: String,
+    },
     /// Somebody else configured the topic at the same time; nothing of this
     /// configuration was applied.
     Lost {
@@ -339,6 +348,10 @@ impl fmt::Display for TopicError {
             Self::DeclaredStream { topic, stream } => write!(
                 f,
                 "topic {topic:?} is kept by the declared stream {stream:?}: its options are set there"
+            ),
+            Self::Ephemeral { topic } => write!(
+                f,
+                "topic {topic:?} is ephemeral: nothing is stored, and there are no limits to set"
             ),
             Self::Lost { topic } => {
                 write!(

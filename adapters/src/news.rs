@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
 use futures_channel::mpsc;
@@ -143,23 +143,34 @@ impl Stream for NewsStream {
     }
 }
 
+#[derive(Debug, Default)]
+struct Listeners {
+    all: Vec<(mpsc::Sender<News>, Arc<AtomicU64>)>,
+    closed: bool,
+}
+
 /// Tells all listeners. Rare by nature, so a lock is simple enough.
 #[derive(Debug, Default)]
 pub(crate) struct Newsroom {
-    listeners: Mutex<Vec<(mpsc::Sender<News>, Arc<AtomicU64>)>>,
+    listeners: Mutex<Listeners>,
 }
 
 impl Newsroom {
     pub(crate) fn listen(&self) -> NewsStream {
         let (sender, receiver) = mpsc::channel(BACKLOG);
         let missed = Arc::new(AtomicU64::new(0));
-        self.listeners().push((sender, Arc::clone(&missed)));
+        let mut listeners = self.listeners();
+        if !listeners.closed {
+            listeners.all.push((sender, Arc::clone(&missed)));
+        }
+        drop(listeners);
         NewsStream { receiver, missed }
     }
 
     pub(crate) fn tell(&self, news: &News) {
         news.trace();
         self.listeners()
+            .all
             .retain_mut(|(sender, missed)| match sender.try_send(news.clone()) {
                 Ok(()) => true,
                 Err(error) if error.is_full() => {
@@ -170,12 +181,14 @@ impl Newsroom {
             });
     }
 
-    /// Ends all streams after what they hold.
+    /// Ends all streams after what they hold, and later ones at once.
     pub(crate) fn close(&self) {
-        self.listeners().clear();
+        let mut listeners = self.listeners();
+        listeners.closed = true;
+        listeners.all.clear();
     }
 
-    fn listeners(&self) -> std::sync::MutexGuard<'_, Vec<(mpsc::Sender<News>, Arc<AtomicU64>)>> {
+    fn listeners(&self) -> MutexGuard<'_, Listeners> {
         self.listeners
             .lock()
             .unwrap_or_else(PoisonError::into_inner)

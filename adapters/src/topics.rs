@@ -1,6 +1,7 @@
 //! The topics of a bus: how each is configured and where it is kept.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jetbus_core::provision::WantedStream;
 use jetbus_core::shared::topics::{self, Topics};
@@ -30,15 +31,46 @@ pub(crate) enum Kept {
 }
 
 #[derive(Debug)]
-pub(crate) struct TopicTable(Topics<Option<Arc<TopicConfig>>, Kept>);
+pub(crate) struct TopicTable {
+    topics: Topics<Option<Arc<TopicConfig>>, Kept>,
+    /// The topics that somebody is configuring.
+    configuring: Mutex<BTreeSet<String>>,
+}
+
+/// The right to configure a topic, given back when dropped.
+struct Configuring<'a> {
+    table: &'a TopicTable,
+    topic: &'a str,
+}
 
 impl TopicTable {
     pub(crate) fn new(seed: u64) -> Self {
-        Self(Topics::new(seed, KNOWN, IN_USE))
+        Self {
+            topics: Topics::new(seed, KNOWN, IN_USE),
+            configuring: Mutex::default(),
+        }
+    }
+
+    /// The right to configure `topic`, unless somebody has it: its stream is to be
+    /// as the last configuration wants it.
+    fn claim<'a>(&'a self, topic: &'a str) -> Result<Configuring<'a>, TopicError> {
+        if self.configuring().insert(topic.into()) {
+            Ok(Configuring { table: self, topic })
+        } else {
+            Err(lost(topic))
+        }
+    }
+
+    fn configuring(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        let locked = self.configuring.lock();
+        locked.unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn config(&self, topic: &str) -> Option<TopicConfig> {
-        let config = self.0.get(topic)?.with(|version| version.config.clone());
+        let config = self
+            .topics
+            .get(topic)?
+            .with(|version| version.config.clone());
         config.map(|config| TopicConfig::clone(&config))
     }
 
@@ -47,7 +79,7 @@ impl TopicTable {
         let mut names = Vec::new();
         let mut after: Option<String> = None;
         loop {
-            let page = self.0.list(prefix, after.as_deref(), PAGE);
+            let page = self.topics.list(prefix, after.as_deref(), PAGE);
             let configured = page
                 .iter()
                 .filter(|topic| topic.with(|version| version.config.is_some()));
@@ -63,13 +95,13 @@ impl TopicTable {
 /// The topic, declared as nobody configured it if it is new.
 pub(crate) fn resolve(bus: &Inner, name: &str) -> Result<Arc<TopicState>, TopicError> {
     // A known name was checked before.
-    if let Some(known) = bus.topics.0.in_use(name) {
+    if let Some(known) = bus.topics.topics.in_use(name) {
         return Ok(known);
     }
     subject::check_topic(name).map_err(TopicError::Name)?;
     let kept = kept(bus, name, None)?;
     bus.topics
-        .0
+        .topics
         .resolve(name, || (None, kept))
         .map_err(|full| TopicError::TooMany { limit: full.limit })
 }
@@ -83,6 +115,7 @@ pub(crate) async fn configure(
     let _open = bus.life.enter().map_err(|_| TopicError::Closed)?;
     check(&config)?;
     let state = resolve(bus, name)?;
+    let _claim = bus.topics.claim(name)?;
     let seen = state.with(topics::Version::number);
     let kept = kept(bus, name, Some(&config))?;
     if let Kept::In(stream) = &kept {
@@ -95,12 +128,24 @@ pub(crate) async fn configure(
     state
         .replace(seen, Some(Arc::new(config)), kept)
         .map(drop)
-        .map_err(|_| TopicError::Lost { topic: name.into() })
+        .map_err(|_| lost(name))
+}
+
+fn lost(topic: &str) -> TopicError {
+    TopicError::Lost {
+        topic: topic.into(),
+    }
+}
+
+impl Drop for Configuring<'_> {
+    fn drop(&mut self) {
+        self.table.configuring().remove(self.topic);
+    }
 }
 
 /// Forgets how a topic was configured.
 pub(crate) fn unconfigure(bus: &Inner, name: &str) -> bool {
-    let Some(state) = bus.topics.0.get(name) else {
+    let Some(state) = bus.topics.topics.get(name) else {
         return false;
     };
     let Ok(kept) = kept(bus, name, None) else {
@@ -116,7 +161,7 @@ pub(crate) fn unconfigure(bus: &Inner, name: &str) -> bool {
 
 /// Where a topic or pattern is kept that somebody subscribes to.
 pub(crate) fn kept_for(bus: &Inner, pattern: &str) -> Result<Kept, TopicError> {
-    match bus.topics.0.get(pattern) {
+    match bus.topics.topics.get(pattern) {
         Some(topic) => Ok(topic.with(|version| version.stream.clone())),
         None => kept(bus, pattern, None),
     }
@@ -128,11 +173,14 @@ fn kept(bus: &Inner, name: &str, config: Option<&TopicConfig>) -> Result<Kept, T
         None | Some(Persistence::Auto) => bus.settings.persistence,
         Some(persistence) => persistence,
     };
-    if persistence == Persistence::Ephemeral {
-        return Ok(Kept::Nowhere);
-    }
     let unset = TopicConfig::default().stream;
     let options = config.map_or_else(|| unset.clone(), |config| config.stream.clone());
+    if persistence == Persistence::Ephemeral {
+        if options != unset {
+            return Err(TopicError::Ephemeral { topic: name.into() });
+        }
+        return Ok(Kept::Nowhere);
+    }
     let wanted = match bus.declared(name) {
         Some(stream) if options != unset => {
             return Err(TopicError::DeclaredStream {

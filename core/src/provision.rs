@@ -40,7 +40,8 @@ pub enum Strategy {
     CreateOrUpdate,
     /// Only compare.
     ValidateOnly,
-    /// Ask nothing: it is taken to be as wanted.
+    /// Ask nothing: it is taken to be as wanted. Only which stream stores a topic
+    /// that no declared stream covers is looked up.
     Skip,
 }
 

@@ -12,12 +12,14 @@ use serde_json::{Value, json};
 
 use crate::matrix::Env;
 
+/// Requests of all who are outside: inboxes are nobody else's.
+static REQUESTS: AtomicU64 = AtomicU64::new(0);
+
 /// A connection of its own, which speaks `$JS.API` without the bus.
 #[derive(Debug)]
 pub struct Outside<'a> {
     env: &'a Env,
     link: Arc<dyn Link>,
-    requests: AtomicU64,
 }
 
 impl Env {
@@ -29,7 +31,6 @@ impl Env {
         Outside {
             env: self,
             link: self.link().await,
-            requests: AtomicU64::new(0),
         }
     }
 
@@ -56,8 +57,8 @@ impl Outside<'_> {
     }
 
     async fn ask(&self, subject: &str, body: Value) -> Message {
-        let n = self.requests.fetch_add(1, Ordering::Relaxed);
-        let reply = format!("_INBOX.outside{:p}.{n}", Arc::as_ptr(&self.link));
+        let n = REQUESTS.fetch_add(1, Ordering::Relaxed);
+        let reply = format!("_INBOX.outside.{n}");
         let mut inbox = self.subscribe(&reply).await;
         let payload = match body {
             Value::Null => Bytes::new(),

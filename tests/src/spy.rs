@@ -1,9 +1,10 @@
 //! A link that sees what passes, and can be told to take nothing.
 
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-use jetbus::link::{Inbox, Link, LinkError, LinkEvent, Refused};
+use jetbus::link::{Inbox, Link, LinkError, LinkEvent, Refused, ServerInfo};
 use jetbus_core::{Publish, Subject};
 
 /// The boxed future of the link's trait.
@@ -24,6 +25,11 @@ struct State {
     refusal: Option<Refused>,
     refused: usize,
     waiting: Vec<Waker>,
+    /// What is told in place of the inner link's events, and to whom.
+    telling: VecDeque<LinkEvent>,
+    listener: Option<Waker>,
+    /// The last server that the inner link told of.
+    server: ServerInfo,
 }
 
 impl Spy {
@@ -50,6 +56,27 @@ impl Spy {
         state.refusal = refusal;
         for waker in state.waiting.drain(..) {
             waker.wake();
+        }
+    }
+
+    /// Says that the connection is lost, and takes nothing.
+    pub fn disconnect(&self) {
+        self.refuse(Some(Refused::Disconnected));
+        self.tell(LinkEvent::Disconnected);
+    }
+
+    /// Says that there is a connection, and takes everything.
+    pub fn connect(&self) {
+        self.refuse(None);
+        let server = self.state().server.clone();
+        self.tell(LinkEvent::Connected(server));
+    }
+
+    fn tell(&self, event: LinkEvent) {
+        let mut state = self.state();
+        state.telling.push_back(event);
+        if let Some(listener) = state.listener.take() {
+            listener.wake();
         }
     }
 
@@ -104,7 +131,17 @@ impl Link for Spy {
     }
 
     fn poll_event(&self, cx: &mut Context<'_>) -> Poll<Option<LinkEvent>> {
-        self.inner.poll_event(cx)
+        if let Some(event) = self.state().telling.pop_front() {
+            return Poll::Ready(Some(event));
+        }
+        let event = self.inner.poll_event(cx);
+        let mut state = self.state();
+        match &event {
+            Poll::Ready(Some(LinkEvent::Connected(server))) => state.server = server.clone(),
+            Poll::Pending => state.listener = Some(cx.waker().clone()),
+            Poll::Ready(_) => {}
+        }
+        event
     }
 
     fn close(&self) -> Boxed<'_, ()> {

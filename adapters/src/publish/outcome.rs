@@ -1,13 +1,17 @@
 //! How a publish ends.
 
+use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use futures_channel::oneshot;
+use jetbus_core::Subject;
 
+use crate::bus::Inner;
 use crate::error::PublishError;
+use crate::news::News;
 
 /// A publish that succeeded.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -54,18 +58,56 @@ pub struct Receipt(State);
 
 #[derive(Debug)]
 enum State {
-    Known(Option<Result<Outcome, PublishError>>),
-    Pending(oneshot::Receiver<Result<Outcome, PublishError>>),
+    Known(Option<Outcome>),
+    Pending(oneshot::Receiver<Result<Outcome, Failed>>),
+}
+
+/// A publish that failed, on its way to whoever waits. Dropped unread, wherever
+/// that is, it becomes news.
+pub(super) struct Failed {
+    error: Option<PublishError>,
+    topic: Subject,
+    bus: Arc<Inner>,
+}
+
+impl Failed {
+    pub(super) fn new(bus: &Arc<Inner>, topic: Subject, error: PublishError) -> Self {
+        Self {
+            error: Some(error),
+            topic,
+            bus: Arc::clone(bus),
+        }
+    }
+
+    fn read(mut self) -> PublishError {
+        // There is one until it is read, which happens once.
+        self.error.take().unwrap_or(PublishError::Closed)
+    }
+}
+
+impl Drop for Failed {
+    fn drop(&mut self) {
+        if let Some(error) = self.error.take() {
+            self.bus.news.tell(&News::PublishFailed {
+                topic: self.topic.as_str().into(),
+                error: Arc::new(error),
+            });
+        }
+    }
+}
+
+impl fmt::Debug for Failed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.error, f)
+    }
 }
 
 impl Receipt {
-    pub(crate) const fn known(result: Result<Outcome, PublishError>) -> Self {
-        Self(State::Known(Some(result)))
+    pub(super) const fn known(outcome: Outcome) -> Self {
+        Self(State::Known(Some(outcome)))
     }
 
-    pub(crate) const fn pending(
-        receiver: oneshot::Receiver<Result<Outcome, PublishError>>,
-    ) -> Self {
+    pub(super) const fn pending(receiver: oneshot::Receiver<Result<Outcome, Failed>>) -> Self {
         Self(State::Pending(receiver))
     }
 }
@@ -76,14 +118,15 @@ impl Future for Receipt {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match &mut self.0 {
             // Polled again after its end: as closed as the publish is over.
-            State::Known(result) => Poll::Ready(result.take().unwrap_or(Err(PublishError::Closed))),
+            State::Known(outcome) => Poll::Ready(outcome.take().ok_or(PublishError::Closed)),
             State::Pending(receiver) => Pin::new(receiver)
                 .poll(cx)
                 // The bus went away without a close; what was in flight is not known.
-                .map(|result| {
-                    result.unwrap_or(Err(PublishError::Unknown {
+                .map(|result| match result {
+                    Ok(result) => result.map_err(Failed::read),
+                    Err(_) => Err(PublishError::Unknown {
                         waited: std::time::Duration::ZERO,
-                    }))
+                    }),
                 }),
         }
     }

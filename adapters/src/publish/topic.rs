@@ -7,6 +7,8 @@ use bytes::Bytes;
 use futures_channel::oneshot;
 use jetbus_core::envelope::{self, Fields};
 use jetbus_core::jetstream::publish;
+use jetbus_core::shared::session::Current;
+use jetbus_core::subject::NameError;
 use jetbus_core::{Headers, Publish, Subject, Timestamp};
 use serde::Serialize;
 use tracing::{Instrument as _, Span, debug_span};
@@ -68,6 +70,11 @@ impl Topic {
 
     /// Publishes an event; the receipt, awaited later, gives the outcome. Returns
     /// when the event is handed over, so that many can be on their way.
+    ///
+    /// They are stored in the order in which they are sent, unless the server refuses
+    /// some for a while (an election, a stream that is made again): these are sent
+    /// again, and may be stored after later ones. Where order must hold even then,
+    /// wait for the outcome of one event of a key before sending the next.
     ///
     /// # Errors
     /// As [`publish`](Self::publish), for what is known by then.
@@ -137,6 +144,13 @@ impl Topic {
             }
         };
         named.map_err(|error| invalid(Invalid::Header(error)))?;
+        if let Some(id) = headers.get(MESSAGE_ID)
+            && id.trim().is_empty()
+        {
+            // The server would take it for none, and store a repeated publish twice.
+            let blank = NameError::new(MESSAGE_ID, id, "it must not be blank");
+            return Err(invalid(Invalid::Id(blank)));
+        }
         self.dispatch(headers, payload)
             .instrument(self.span())
             .await
@@ -158,6 +172,7 @@ impl Topic {
         let dedupe_window = match stream.dedupe_window() {
             Some(window) => window,
             None => {
+                bus.check_sendable(&headers, &payload)?;
                 stream
                     .ensure(bus, deadline)
                     .await
@@ -197,7 +212,7 @@ impl Topic {
                 headers: &headers,
                 payload: &payload,
             }) {
-                Ok(()) => return Ok(Receipt::known(Ok(Outcome::Unconfirmed))),
+                Ok(()) => return Ok(Receipt::known(Outcome::Unconfirmed)),
                 Err(refused) => refused,
             };
             bus.wait_out(refused, began, deadline).await?;
@@ -206,6 +221,20 @@ impl Topic {
 }
 
 impl Inner {
+    /// Refuses what could not be handed over as things are, before a stream is
+    /// made for it.
+    fn check_sendable(&self, headers: &Headers, payload: &Bytes) -> Result<(), PublishError> {
+        let len = headers.wire_len().saturating_add(payload.len());
+        self.session.with(|current| match current {
+            Current::Up(session) if len > session.link.max_payload => {
+                let max = session.link.max_payload;
+                Err(invalid(Invalid::TooLarge { len, max }))
+            }
+            Current::Down if !self.settings.wait_for_connection => Err(PublishError::Disconnected),
+            _ => Ok(()),
+        })
+    }
+
     /// Waits until a refused message is worth another try.
     pub(super) async fn wait_out(
         &self,
@@ -216,6 +245,9 @@ impl Inner {
         let late = || PublishError::NotSent {
             waited: self.runtime.now().since(began),
         };
+        if self.runtime.now() >= deadline {
+            return Err(late());
+        }
         match refused {
             Refused::Busy => self
                 .until(deadline, self.link.ready())

@@ -9,11 +9,10 @@ use jetbus_core::jetstream::publish::{self, ReplyBuf};
 use jetbus_core::shared::credit::{Permit, Refused as NoPlace};
 use jetbus_core::{Headers, Publish, Subject, Time};
 
-use super::outcome::Outcome;
+use super::outcome::{Failed, Outcome};
 use crate::bus::{ATTEMPT, Inner};
 use crate::error::PublishError;
 use crate::link::Refused;
-use crate::news::News;
 use crate::streams::StreamEntry;
 
 /// A publish on its way: what is needed to send it again, and whom to tell.
@@ -27,7 +26,7 @@ pub(crate) struct Flight {
     pub(crate) retry: publish::Flight,
     /// How the last attempt was refused.
     pub(crate) refusal: Option<ApiError>,
-    pub(crate) done: oneshot::Sender<Result<Outcome, PublishError>>,
+    pub(super) done: oneshot::Sender<Result<Outcome, Failed>>,
 }
 
 /// A flight that the link did not take, and its place.
@@ -39,13 +38,10 @@ pub(crate) struct Back<'a> {
 
 impl Flight {
     /// Tells whoever waits; else, when it failed, the news.
-    pub(crate) fn tell(self, bus: &Inner, result: Result<Outcome, PublishError>) {
-        if let Err(Err(error)) = self.done.send(result) {
-            bus.news.tell(&News::PublishFailed {
-                topic: self.subject.as_str().into(),
-                error: Arc::new(error),
-            });
-        }
+    pub(crate) fn tell(self, bus: &Arc<Inner>, result: Result<Outcome, PublishError>) {
+        let result = result.map_err(|error| Failed::new(bus, self.subject, error));
+        // Nobody waits: a failure tells the news when it is dropped here.
+        drop(self.done.send(result));
     }
 
     /// Why it was refused, when every attempt was.

@@ -20,7 +20,7 @@ async fn ended(env: &Env, mut news: NewsStream) {
     .await;
 }
 
-pub async fn every_closer_gets_the_same_report(env: Env) {
+pub(crate) async fn every_closer_gets_the_same_report(env: Env) {
     let bus = env.bus().await;
     for n in 0..3 {
         bus.publish("orders.placed", &event(n)).await.unwrap();
@@ -95,7 +95,7 @@ pub async fn every_closer_gets_the_same_report(env: Env) {
     );
 }
 
-pub async fn closing_answers_what_is_in_flight(env: Env) {
+pub(crate) async fn closing_answers_what_is_in_flight(env: Env) {
     let bus = env.bus().await;
     let orders = bus.topic("orders.placed").unwrap();
     let mut receipts = Vec::new();
@@ -110,7 +110,7 @@ pub async fn closing_answers_what_is_in_flight(env: Env) {
     }
 }
 
-pub async fn publishing_while_closing_is_stored_or_refused(env: Env) {
+pub(crate) async fn publishing_while_closing_is_stored_or_refused(env: Env) {
     let bus = env.builder().window(8).open().await.unwrap();
     let halfway = Arc::new(Mutex::new(0));
     let callers = (0..16).map(|caller| {
@@ -144,7 +144,7 @@ pub async fn publishing_while_closing_is_stored_or_refused(env: Env) {
     assert_eq!(stored.iter().sum::<u64>(), kept);
 }
 
-pub async fn the_last_handle_closes(env: Env) {
+pub(crate) async fn the_last_handle_closes(env: Env) {
     let bus: Bus = env.bus().await;
     let clone = bus.clone();
     let topic = bus.topic("orders.placed").unwrap();

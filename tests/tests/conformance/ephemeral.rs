@@ -37,7 +37,7 @@ async fn fence(bus: &Bus) {
     bus.publish("orders.fence", &event(0)).await.unwrap();
 }
 
-pub async fn ephemeral_events_reach_current_listeners_only(env: Env) {
+pub(crate) async fn ephemeral_events_reach_current_listeners_only(env: Env) {
     let (a, b) = (bus(&env).await, bus(&env).await);
     let ticks = a.topic("ticks.second").unwrap();
     for n in 0..10 {

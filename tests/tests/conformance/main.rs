@@ -1,9 +1,6 @@
 //! The conformance suite: what the bus promises, once for every runtime on every
 //! link.
 
-// `pub` says that a function is a case.
-#![allow(unreachable_pub)]
-
 mod closing;
 mod ephemeral;
 mod faults;

@@ -14,7 +14,7 @@ async fn next(env: &Env, news: &mut NewsStream) -> News {
         .expect("the bus is open")
 }
 
-pub async fn a_failure_that_nobody_waits_for_is_told(env: Env) {
+pub(crate) async fn a_failure_that_nobody_waits_for_is_told(env: Env) {
     let bus = env.bus().await;
     bus.configure("orders.placed", TopicConfig::new().max_messages(1))
         .await
@@ -44,7 +44,7 @@ pub async fn a_failure_that_nobody_waits_for_is_told(env: Env) {
     assert!(!rest.iter().any(failed), "{rest:?}");
 }
 
-pub async fn a_slow_listener_is_told_what_it_missed(env: Env) {
+pub(crate) async fn a_slow_listener_is_told_what_it_missed(env: Env) {
     let bus = env.bus().await;
     bus.configure("orders.placed", TopicConfig::new().max_messages(1))
         .await
@@ -88,7 +88,7 @@ pub async fn a_slow_listener_is_told_what_it_missed(env: Env) {
     );
 }
 
-pub async fn streams_and_consumers_made_are_told(env: Env) {
+pub(crate) async fn streams_and_consumers_made_are_told(env: Env) {
     let bus = env.bus().await;
     let mut news = bus.news();
     bus.publish("orders.placed", &event(1)).await.unwrap();

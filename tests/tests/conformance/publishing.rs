@@ -13,14 +13,14 @@ use jetbus_tests::matrix::Env;
 use jetbus_tests::spy::Spy;
 use serde_json::{Value, json};
 
-pub fn stored(outcome: Outcome) -> (String, u64) {
+pub(crate) fn stored(outcome: Outcome) -> (String, u64) {
     match outcome {
         Outcome::Stored { stream, sequence } => (stream.to_string(), sequence),
         other => panic!("not stored: {other:?}"),
     }
 }
 
-pub async fn a_publish_is_stored_in_order(env: Env) {
+pub(crate) async fn a_publish_is_stored_in_order(env: Env) {
     let bus = env.bus().await;
     let orders = bus.topic("orders.placed").unwrap();
     for n in 1..=10 {
@@ -33,7 +33,7 @@ pub async fn a_publish_is_stored_in_order(env: Env) {
     bus.close().await;
 }
 
-pub async fn the_stored_event_is_the_legacy_envelope(env: Env) {
+pub(crate) async fn the_stored_event_is_the_legacy_envelope(env: Env) {
     let bus = env.bus().await;
     let outside = env.outside().await;
     let topic = bus.topic("orders.placed").unwrap();
@@ -96,7 +96,7 @@ pub async fn the_stored_event_is_the_legacy_envelope(env: Env) {
     bus.close().await;
 }
 
-pub async fn one_event_id_is_stored_once_per_topic(env: Env) {
+pub(crate) async fn one_event_id_is_stored_once_per_topic(env: Env) {
     let bus = env
         .builder()
         .stream(Stream::new("ORDERS", ["orders.>"]))
@@ -132,7 +132,7 @@ pub async fn one_event_id_is_stored_once_per_topic(env: Env) {
     bus.close().await;
 }
 
-pub async fn receipts_resolve_in_the_order_of_storage(env: Env) {
+pub(crate) async fn receipts_resolve_in_the_order_of_storage(env: Env) {
     const MANY: u64 = 3_000;
     let bus = env.bus().await;
     let orders = bus.topic("orders.placed").unwrap();
@@ -165,7 +165,7 @@ pub async fn receipts_resolve_in_the_order_of_storage(env: Env) {
     );
 }
 
-pub async fn bytes_and_headers_come_through_unchanged(env: Env) {
+pub(crate) async fn bytes_and_headers_come_through_unchanged(env: Env) {
     let bus = env.bus().await;
     let topic = bus.topic("files.changed").unwrap();
     let payload: Bytes = (0..=255).collect::<Vec<u8>>().into();
@@ -220,7 +220,7 @@ pub async fn bytes_and_headers_come_through_unchanged(env: Env) {
     bus.close().await;
 }
 
-pub async fn a_full_window_makes_publishers_wait_in_order(env: Env) {
+pub(crate) async fn a_full_window_makes_publishers_wait_in_order(env: Env) {
     let bus = env.builder().window(4).open().await.unwrap();
     let orders = bus.topic("orders.placed").unwrap();
     let mut receipts = Vec::new();
@@ -260,7 +260,7 @@ pub async fn a_full_window_makes_publishers_wait_in_order(env: Env) {
     bus.close().await;
 }
 
-pub async fn what_cannot_be_handed_over_is_not_sent(env: Env) {
+pub(crate) async fn what_cannot_be_handed_over_is_not_sent(env: Env) {
     let spy = Spy::on(env.link().await);
     let bus = Builder::link(Arc::clone(&spy) as _)
         .runtime(Arc::clone(env.runtime()))
@@ -302,7 +302,7 @@ pub async fn what_cannot_be_handed_over_is_not_sent(env: Env) {
 }
 
 /// Told not to wait for a connection, publishing fails at once without one.
-pub async fn without_a_connection_publishing_fails_when_told_so(env: Env) {
+pub(crate) async fn without_a_connection_publishing_fails_when_told_so(env: Env) {
     let spy = Spy::on(env.link().await);
     let bus = Builder::link(Arc::clone(&spy) as _)
         .runtime(Arc::clone(env.runtime()))
@@ -311,10 +311,10 @@ pub async fn without_a_connection_publishing_fails_when_told_so(env: Env) {
         .await
         .unwrap();
     let event = Event::new("order-1", "OrderPlaced", 1);
-    env.until("the bus is connected", || bus.is_connected())
-        .await;
+    assert!(bus.is_connected());
     bus.publish("orders.placed", &event).await.unwrap();
-    spy.refuse(Some(Refused::Disconnected));
+    spy.disconnect();
+    env.until("the bus knows", || !bus.is_connected()).await;
     // Known and new topics alike.
     for topic in ["orders.placed", "orders.new"] {
         let error = env
@@ -326,7 +326,8 @@ pub async fn without_a_connection_publishing_fails_when_told_so(env: Env) {
             "{topic}: {error:?}"
         );
     }
-    spy.refuse(None);
+    spy.connect();
+    env.until("the bus knows", || bus.is_connected()).await;
     bus.publish("orders.new", &event).await.unwrap();
     bus.close().await;
 }

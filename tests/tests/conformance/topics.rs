@@ -12,7 +12,7 @@ use jetbus_tests::spy::Spy;
 
 use crate::publishing::stored;
 
-pub async fn a_handle_and_a_name_are_the_same_topic(env: Env) {
+pub(crate) async fn a_handle_and_a_name_are_the_same_topic(env: Env) {
     let bus = env.bus().await;
     let event = Event::new("order-1", "OrderPlaced", 1);
     let orders = bus.topic("orders.placed").unwrap();
@@ -38,7 +38,7 @@ pub async fn a_handle_and_a_name_are_the_same_topic(env: Env) {
     bus.close().await;
 }
 
-pub async fn topics_are_configured_listed_and_forgotten(env: Env) {
+pub(crate) async fn topics_are_configured_listed_and_forgotten(env: Env) {
     let bus = env.bus().await;
     let outside = env.outside().await;
     let event = Event::new("order-1", "OrderPlaced", 1);
@@ -75,7 +75,7 @@ pub async fn topics_are_configured_listed_and_forgotten(env: Env) {
     bus.close().await;
 }
 
-pub async fn a_topic_changes_between_stored_and_ephemeral(env: Env) {
+pub(crate) async fn a_topic_changes_between_stored_and_ephemeral(env: Env) {
     let bus = env.bus().await;
     let orders = bus.topic("orders.placed").unwrap();
     let event = Event::new("order-1", "OrderPlaced", 1);
@@ -98,7 +98,7 @@ pub async fn a_topic_changes_between_stored_and_ephemeral(env: Env) {
     bus.close().await;
 }
 
-pub async fn auto_means_what_the_bus_was_told(env: Env) {
+pub(crate) async fn auto_means_what_the_bus_was_told(env: Env) {
     let event = Event::new("order-1", "OrderPlaced", 1);
     let bus = env
         .builder()
@@ -129,7 +129,7 @@ pub async fn auto_means_what_the_bus_was_told(env: Env) {
     bus.close().await;
 }
 
-pub async fn options_of_a_topic_are_those_of_its_stream(env: Env) {
+pub(crate) async fn options_of_a_topic_are_those_of_its_stream(env: Env) {
     let bus = env.bus().await;
     let config = TopicConfig::new()
         .storage(Storage::File)
@@ -162,7 +162,7 @@ pub async fn options_of_a_topic_are_those_of_its_stream(env: Env) {
     bus.close().await;
 }
 
-pub async fn a_covered_topic_takes_no_options_of_its_own(env: Env) {
+pub(crate) async fn a_covered_topic_takes_no_options_of_its_own(env: Env) {
     let bus = env
         .builder()
         .stream(Stream::new("ORDERS", ["orders.>"]))
@@ -203,7 +203,7 @@ pub async fn a_covered_topic_takes_no_options_of_its_own(env: Env) {
     bus.close().await;
 }
 
-pub async fn first_publishes_make_each_stream_once(env: Env) {
+pub(crate) async fn first_publishes_make_each_stream_once(env: Env) {
     let spy = Spy::on(env.link().await);
     let bus = Builder::link(Arc::clone(&spy) as _)
         .runtime(Arc::clone(env.runtime()))
@@ -251,7 +251,7 @@ pub async fn first_publishes_make_each_stream_once(env: Env) {
     bus.close().await;
 }
 
-pub async fn buses_at_once_agree_on_streams(env: Env) {
+pub(crate) async fn buses_at_once_agree_on_streams(env: Env) {
     let declared = Stream::new("ORDERS", ["orders.>"]).max_messages(1_000);
     let mut buses = Vec::new();
     for _ in 0..4 {
@@ -291,7 +291,7 @@ pub async fn buses_at_once_agree_on_streams(env: Env) {
     }
 }
 
-pub async fn of_two_configurations_at_once_one_holds(env: Env) {
+pub(crate) async fn of_two_configurations_at_once_one_holds(env: Env) {
     let bus = env
         .builder()
         .allow_destructive_changes(true)
