@@ -93,6 +93,7 @@ pub(super) async fn start(
         controls,
         inbox: Some(inbox),
         draining: false,
+        forgetting: None,
         source: Arc::new(source),
         pull,
         delivery,
@@ -134,8 +135,11 @@ struct Driver {
     controls: mpsc::Receiver<Control>,
     /// Until the subscription stops and all that was on its way has come.
     inbox: Option<Box<dyn Inbox>>,
-    /// Nothing more was asked for; what is on its way still comes.
+    /// Nothing more was asked for; what is on its way still comes, and the server
+    /// still knows of the pulls.
     draining: bool,
+    /// The server being made to forget the pulls.
+    forgetting: Option<BoxFuture<'static, ()>>,
     source: Arc<Source>,
     /// Of consumers; core NATS pushes by itself.
     pull: Option<Pull>,
@@ -181,6 +185,7 @@ impl Driver {
         again |= self.words(now, cx);
         again |= self.messages(now, cx);
         again |= self.repair(now, cx);
+        again |= self.forgetting(cx);
         self.delivery.handle(now, delivery::Input::Tick);
         again |= self.outputs(now);
         again |= self.publish(cx);
@@ -257,6 +262,30 @@ impl Driver {
         self.pulls.extend(std::iter::repeat_n(end, more));
     }
 
+    /// All has come.
+    fn drained(&mut self) {
+        if !self.draining || self.delivery.idle() {
+            self.draining = false;
+            return;
+        }
+        let (bus, source) = (Arc::clone(&self.bus), Arc::clone(&self.source));
+        self.forgetting = Some(Box::pin(async move {
+            consumer::forget_pulls(&bus, &source).await;
+        }));
+    }
+
+    fn forgetting(&mut self, cx: &mut Context<'_>) -> bool {
+        let Some(forgetting) = &mut self.forgetting else {
+            return false;
+        };
+        if forgetting.as_mut().poll(cx).is_pending() {
+            return false;
+        }
+        self.forgetting = None;
+        self.draining = false;
+        true
+    }
+
     /// Tells the machines when the link came or went.
     fn session(&mut self, now: Time) -> bool {
         let generation = self.bus.session.generation().unwrap_or(0);
@@ -271,6 +300,7 @@ impl Driver {
                 // Nothing is on its way any more.
                 self.inbox = None;
                 self.draining = false;
+                self.forgetting = None;
             }
         }
         if generation != 0 {
@@ -322,8 +352,8 @@ impl Driver {
                 Poll::Ready(None) => {
                     // All has come, or the link is closed for good.
                     self.inbox = None;
-                    self.draining = false;
                     self.stop();
+                    self.drained();
                     return true;
                 }
             }
