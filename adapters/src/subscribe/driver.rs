@@ -264,7 +264,8 @@ impl Driver {
 
     /// All has come.
     fn drained(&mut self) {
-        if !self.draining || self.delivery.idle() {
+        let settled = self.delivery.idle() && self.acks.is_empty();
+        if !self.draining || settled {
             self.draining = false;
             return;
         }
