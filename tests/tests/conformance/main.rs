@@ -16,6 +16,7 @@ mod topics;
 jetbus_tests::conformance! {
     closing::closing_answers_what_is_in_flight,
     closing::every_closer_gets_the_same_report,
+    closing::nothing_runs_on_after_a_close,
     closing::publishing_while_closing_is_stored_or_refused,
     closing::the_last_handle_closes,
     ephemeral::ephemeral_events_reach_current_listeners_only,
