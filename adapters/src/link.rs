@@ -70,12 +70,15 @@ pub trait Inbox: fmt::Debug + Send {
     /// The next message; `None` once the link is closed and all were read.
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Message>>;
 
-    /// Asks for no more messages. What was sent before can still be read; after it
-    /// the inbox ends. What is published after this call comes after the request.
+    /// Asks for at most `more` messages than were read so far; after them the inbox
+    /// ends. So nothing is lost that is on its way, if there are no more of them:
+    /// who wants an early end publishes to the inbox what is missing, which comes
+    /// after the request. A link that can end the inbox without losing anything may
+    /// do so earlier; so does one that cannot count, and may lose what is on its way.
     ///
-    /// `false` when that cannot be asked for at the moment; then there is only
-    /// dropping, which loses what is on its way.
-    fn drain(&mut self) -> bool {
+    /// `false` when nothing can be asked at the moment; then there is only dropping.
+    fn end_after(&mut self, more: u64) -> bool {
+        let _ = more;
         false
     }
 }

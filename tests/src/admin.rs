@@ -92,6 +92,24 @@ impl<'a> Admin<'a> {
         consumers[0].clone()
     }
 
+    /// Waits until the only consumer of `stream` has delivered and settled all: what
+    /// was acknowledged without waiting is worked off by the server in its own time.
+    ///
+    /// # Panics
+    /// When that does not come soon.
+    pub async fn all_is_settled(&self, stream: &str) -> Value {
+        let settled = async {
+            loop {
+                let consumer = self.only_consumer(stream).await;
+                let nothing = |field| consumer[field] == 0;
+                if nothing("num_ack_pending") && nothing("num_pending") {
+                    return consumer;
+                }
+            }
+        };
+        self.env.soon("all is settled", settled).await
+    }
+
     /// The name of the only stream.
     ///
     /// # Panics

@@ -36,6 +36,10 @@ pub(super) type Hire = Box<dyn Fn(Arc<Lanes>) -> BoxFuture<'static, ()> + Send>;
 /// How many messages and words are taken in before the task lets others run.
 const BUDGET: usize = 256;
 
+/// More words of the server than are ever on their way to one inbox: heartbeats, and
+/// the ends of pulls.
+const WORDS: usize = 64;
+
 /// Starts a subscription: its stream and consumer are ready and its driver runs
 /// when this returns.
 pub(super) async fn start(
@@ -225,18 +229,32 @@ impl Driver {
         if let Some(pull) = &mut self.pull {
             pull.handle(now, pull::Input::Stop);
         }
-        // Nothing more comes before anything is given back: what pulls still owe
-        // would come here again.
-        self.draining = self.inbox.as_mut().is_some_and(|inbox| inbox.drain());
-        if !self.draining {
-            self.inbox = None;
-        }
+        self.drain();
         // What no worker took is as good as never handed out.
         self.lanes.handoff().close();
         while let Some(job) = self.lanes.handoff().take_back() {
             self.delivery.take_back(job.id);
         }
         self.delivery.handle(now, delivery::Input::Stop);
+    }
+
+    /// Ends the inbox, without losing what is on its way. Nothing is given back
+    /// before it has ended: what pulls still owe would come here again.
+    fn drain(&mut self) {
+        let (Some(inbox), Some(pull)) = (&mut self.inbox, &self.pull) else {
+            self.inbox = None;
+            return;
+        };
+        // On their way are at most what is owed, and words of the server.
+        let more = pull.owed() + WORDS;
+        self.draining = u64::try_from(more).is_ok_and(|more| inbox.end_after(more));
+        if !self.draining {
+            self.inbox = None;
+            return;
+        }
+        let end = Outbound::new(pull.end(), Bytes::new());
+        self.pulls.clear();
+        self.pulls.extend(std::iter::repeat_n(end, more));
     }
 
     /// Tells the machines when the link came or went.
@@ -424,16 +442,17 @@ impl Driver {
 
     /// Hands over what waits to be published.
     fn publish(&mut self, cx: &mut Context<'_>) -> bool {
-        if self.draining {
-            return false;
-        }
         if let Some(ready) = &mut self.link_ready {
             if ready.as_mut().poll(cx).is_pending() {
                 return false;
             }
             self.link_ready = None;
         }
-        for queue in [&mut self.acks, &mut self.pulls] {
+        let acks = match self.draining {
+            true => &mut VecDeque::new(),
+            false => &mut self.acks,
+        };
+        for queue in [acks, &mut self.pulls] {
             while let Some(message) = queue.front() {
                 match self.bus.link.try_publish(message.as_publish()) {
                     Ok(()) => _ = queue.pop_front(),

@@ -46,6 +46,13 @@ impl<T> Deliveries<T> {
     pub const fn subscription(&self) -> &Subscription {
         &self.subscription
     }
+
+    /// Ends the stream as dropping does, and waits until all that the subscription
+    /// held is settled or given back: also until each [`Settle`] handle that is out
+    /// is used or dropped.
+    pub async fn stop(self) {
+        self.subscription.stop().await;
+    }
 }
 
 impl<T> Stream for Deliveries<T> {

@@ -256,6 +256,13 @@ impl Pull {
         self.owed.total()
     }
 
+    /// A subject of the inbox that answers no pull: what is published to it is heard
+    /// after all that was sent before, and means nothing.
+    #[must_use]
+    pub fn end(&self) -> Subject {
+        Subject::from(format!("{}.end", self.config.inbox))
+    }
+
     fn control(&mut self, now: Time, message: &Message) {
         let Some(status) = &message.status else {
             return;

@@ -199,10 +199,7 @@ fn credit_against_disconnect_against_close() {
         let disconnect = thread::spawn(sweep.clone());
         let waiter = thread::spawn({
             let credit = Arc::clone(&credit);
-            move || match block_on(credit.take()) {
-                Ok(permit) => drop(permit),
-                Err(Closed) => {}
-            }
+            move || drop::<Result<_, Closed>>(block_on(credit.take()))
         });
         credit.close();
         sweep();

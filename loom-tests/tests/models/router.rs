@@ -34,6 +34,7 @@ fn new_handler() -> Cell {
 /// Invariant: a lookup sees a handler with all that was done to it before it was
 /// added, or does not see it.
 /// Threads: one adds, one routes. Exhaustive.
+/// It rests on the snapshot alone: the router has no line of its own to weaken here.
 fn a_lookup_sees_a_handler_whole_or_not_at_all() {
     exhaustive(|| {
         let router = router();
@@ -52,6 +53,8 @@ fn a_lookup_sees_a_handler_whole_or_not_at_all() {
 /// with `a.b` added before `a.*`, and removed after it, `a.*` is never seen alone,
 /// and the lookups of one reader agree on the order.
 /// Threads: one adds and adds, one routes twice. Exhaustive.
+/// Seen to fail: a lookup that loads the table once for exact subjects and once for
+/// patterns.
 fn a_lookup_sees_the_table_before_or_after_a_change() {
     exhaustive(|| {
         let router = Arc::new(Router::<u8>::new(1, 8));
@@ -77,7 +80,8 @@ fn a_lookup_sees_the_table_before_or_after_a_change() {
 
 /// Invariant: of two changes at once none is lost.
 /// Threads: one adds, one removes and adds. Exhaustive.
-/// Seen to fail: `swap` of a changed copy in place of `update`.
+/// Seen to fail: `load` and `swap` in place of `update`, in `add` or in `remove`; a
+/// removal that leaves the table as it is.
 fn changes_at_once_both_survive() {
     exhaustive(|| {
         let router = Arc::new(Router::<u8>::new(1, 8));
@@ -98,9 +102,10 @@ fn changes_at_once_both_survive() {
 /// Invariant: once a removal resolved, no run goes on and none starts, what the
 /// runs did is seen, and the wake-up is not lost.
 /// Threads: one routes twice, one removes and waits. Exhaustive.
-/// Seen to fail: Release in `Inside::drop` or Acquire in `is_left` made Relaxed, the
-/// second look in `poll_removed` removed, the wake in `Inside::drop` removed, the
-/// REMOVED bit not looked at in `enter`, an entry refused but counted out.
+/// Seen to fail: Release in `Inside::drop` or Acquire in `is_left` made Relaxed; the
+/// second look in `poll_removed` removed; the wake in `Inside::drop` removed, or before
+/// the word changes; REMOVED not set, or not looked at in `enter`; an entry refused but
+/// counted out.
 fn no_run_starts_after_a_removal_resolved() {
     exhaustive(|| {
         let router = router();
@@ -146,6 +151,7 @@ fn a_removal_waits_for_runs_on_two_threads() {
 /// Unsubscribe x subscribe x routing: while one handler is replaced by another,
 /// runs of the old one end with its removal, and the new one is not disturbed.
 /// Threads: two route, one removes, waits and adds. Bounded at 3 preemptions.
+/// Seen to fail: as above, and a lookup that loads the table twice.
 fn a_handler_replaced_while_routing() {
     bounded(3, || {
         let router = router();

@@ -70,6 +70,12 @@ pub enum Violation {
         /// The call.
         call: u64,
     },
+    /// A publish failed, or was not answered by the server, though nothing stood in
+    /// its way.
+    FailedInCalm {
+        /// The call.
+        call: u64,
+    },
     /// One event of one topic is stored twice.
     StoredTwice {
         /// The event.
@@ -404,6 +410,9 @@ fn answers(history: &History, found: &mut Vec<Violation>) {
             found.push(Violation::Answers { call, count });
             continue;
         };
+        if history.calm && !matches!(answer, Answer::Stored { .. }) {
+            found.push(Violation::FailedInCalm { call });
+        }
         match answer {
             Answer::Stored {
                 stream, sequence, ..

@@ -22,7 +22,7 @@ mod outbound;
 use inbound::{FaultyInbox, Subscription};
 
 /// How often what goes wrong; chances are in a thousand.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Faults {
     /// A message of ours never arrives.
     pub lose_out: u32,

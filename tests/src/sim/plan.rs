@@ -86,6 +86,12 @@ const fn topic(name: &'static str, raw: bool, groups: &'static [&'static str]) -
 }
 
 impl Plan {
+    /// Whether nothing goes wrong around the buses, and none goes away.
+    #[must_use]
+    pub fn is_calm(&self) -> bool {
+        self.faults == Faults::CALM && self.stays.is_none() && !self.early_close
+    }
+
     /// All buses that there ever are.
     #[must_use]
     pub const fn processes(&self) -> usize {

@@ -13,6 +13,7 @@ use futures_core::future::BoxFuture;
 use jetbus::link::{BrokerConfig, EmbeddedBroker};
 use jetbus::runtime::Runtime;
 use jetbus::{Builder, Bus, News, NewsStream, Stream};
+use jetbus_core::random::mix;
 use jetbus_core::{Time, names};
 
 use super::check::{Violation, check};
@@ -64,7 +65,7 @@ pub fn run(seed: u64) -> Result<Report, Stuck> {
     sim.block_on(sim.sleep(Duration::from_secs(5)))?;
     history.left = sim.describe_tasks();
     sim.abandon();
-    let digest = Rng::new(history.digest() ^ sim.schedule()).next();
+    let digest = mix(history.digest() ^ sim.schedule());
     Ok(Report {
         violations: check(&history),
         plan,
@@ -179,6 +180,7 @@ impl World {
             groups: self.groups(),
             request_timeout: REQUEST,
             close_limit: plan.close_timeout + Duration::from_secs(2),
+            calm: plan.is_calm(),
             left: Vec::new(),
         }
     }

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use futures_core::future::BoxFuture;
 use jetbus::runtime::Runtime;
+use jetbus_core::random::mix;
 use jetbus_core::{Time, Timestamp};
 
 use super::rng::Rng;
@@ -295,7 +296,7 @@ impl State {
         self.now = self.now + self.rng.up_to(STEP);
         self.steps += 1;
         for word in [id, self.now.as_nanos()] {
-            self.schedule = Rng::new(self.schedule ^ word).next();
+            self.schedule = mix(self.schedule ^ word);
         }
         let task = self.tasks.get_mut(&id)?;
         task.queued = false;

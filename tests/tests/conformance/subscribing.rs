@@ -492,7 +492,7 @@ pub(crate) async fn ephemeral_topics_reach_whoever_listens(env: Env) {
     let topic = bus.topic("ticks.seconds").unwrap();
     let mut n = 0;
     env.soon("all listen", async {
-        while all.iter().any(|(_, _, seen)| seen.len() == 0) {
+        while all.iter().any(|(_, _, seen)| seen.is_empty()) {
             n += 1;
             publish(&topic, "tick", n).await;
             let again = env.runtime().now() + std::time::Duration::from_millis(5);

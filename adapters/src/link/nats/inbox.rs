@@ -44,6 +44,10 @@ pub(super) struct NatsInbox {
     texts: Texts,
     shared: Arc<Shared>,
     reader: Arc<AtomicWaker>,
+    /// The connection that it was made on.
+    connection: Option<u64>,
+    /// Messages read so far.
+    read: u64,
 }
 
 impl NatsInbox {
@@ -52,6 +56,8 @@ impl NatsInbox {
             subscriber,
             texts: Texts::default(),
             reader: shared.readers.add(),
+            connection: shared.news.connection(),
+            read: 0,
             shared,
         }
     }
@@ -60,7 +66,10 @@ impl NatsInbox {
 impl Inbox for NatsInbox {
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Message>> {
         match Pin::new(&mut self.subscriber).poll_next(cx) {
-            Poll::Ready(message) => Poll::Ready(message.map(|m| self.texts.message(m))),
+            Poll::Ready(message) => {
+                self.read += u64::from(message.is_some());
+                Poll::Ready(message.map(|m| self.texts.message(m)))
+            }
             Poll::Pending => {
                 // Registered before the look, so that the end is not missed.
                 self.reader.register(cx.waker());
@@ -72,9 +81,17 @@ impl Inbox for NatsInbox {
         }
     }
 
-    fn drain(&mut self) -> bool {
+    fn end_after(&mut self, more: u64) -> bool {
         // While it reconnects, the client does not listen, and nothing is on its way.
-        self.shared.news.level() == Level::Up
-            && once(self.subscriber.drain()) == Poll::Ready(Ok(()))
+        let now = self.shared.news.connection();
+        let asked = if now.is_none() {
+            return false;
+        } else if now == self.connection {
+            once(self.subscriber.unsubscribe_after(self.read + more))
+        } else {
+            // The server counts anew with each connection, the client does not.
+            once(self.subscriber.drain())
+        };
+        asked == Poll::Ready(Ok(()))
     }
 }

@@ -1,5 +1,6 @@
 //! A history without fault, and each rule broken in it once.
 
+use std::slice::from_ref;
 use std::time::Duration;
 
 use super::super::history::{Group, Stored};
@@ -101,6 +102,7 @@ fn history(entries: Vec<Entry>) -> History {
         }],
         request_timeout: Duration::from_secs(5),
         close_limit: Duration::from_secs(3),
+        calm: false,
         left: Vec::new(),
     }
 }
@@ -196,13 +198,13 @@ fn a_key_out_of_order_is_found() {
         earlier: 1,
         later: 2,
     };
-    assert_eq!(check(&changed(swapped)), [expected.clone()]);
+    assert_eq!(check(&changed(swapped)), from_ref(&expected));
     // That a delivery was lost does not help when another had come in time.
     let early = changed(|entries| {
         swapped(entries);
         entries.insert(8, Entry::Lost(passage(1)));
     });
-    assert_eq!(check(&early), [expected.clone()]);
+    assert_eq!(check(&early), from_ref(&expected));
     // That it had not come does not help when none was lost.
     let unexplained = changed(|entries| {
         swapped(entries);
@@ -270,7 +272,7 @@ fn untrue_answers_are_found() {
         call: 1,
         answer: Answer::Failed("refused".into()),
     };
-    let stored = replaced(&answered(1, 1), std::slice::from_ref(&failed));
+    let stored = replaced(&answered(1, 1), from_ref(&failed));
     assert_eq!(check(&stored), [Violation::FalselyFailed { call: 1 }]);
     // True when a second call of the same event stored it.
     let again = replaced(&answered(1, 1), &[failed, published(3, 1), answered(3, 1)]);
@@ -280,6 +282,17 @@ fn untrue_answers_are_found() {
         answer: Answer::Unknown,
     };
     assert_eq!(check(&replaced(&answered(1, 1), &[unknown])), []);
+}
+
+#[test]
+fn a_publish_that_is_not_stored_in_a_calm_is_found() {
+    let unknown = Entry::Answered {
+        call: 1,
+        answer: Answer::Unknown,
+    };
+    let mut history = replaced(&answered(1, 1), &[unknown]);
+    history.calm = true;
+    assert_eq!(check(&history), [Violation::FailedInCalm { call: 1 }]);
 }
 
 #[test]

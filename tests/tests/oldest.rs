@@ -1,0 +1,62 @@
+//! The oldest server that is supported: a smaller run of the conformance suite.
+#![cfg(feature = "nats")]
+// `pub` says that a function is a case; what is not run here runs there.
+#![allow(unreachable_pub, dead_code)]
+
+#[path = "conformance/faults.rs"]
+mod faults;
+#[path = "conformance/keys.rs"]
+mod keys;
+#[path = "conformance/publishing.rs"]
+mod publishing;
+#[path = "conformance/settling.rs"]
+mod settling;
+#[path = "conformance/streams.rs"]
+mod streams;
+#[path = "conformance/subscribing.rs"]
+mod subscribing;
+#[path = "conformance/topics.rs"]
+mod topics;
+
+/// A test of each case, on one runtime.
+macro_rules! on_the_oldest_server {
+    ($($module:ident :: $case:ident),* $(,)?) => {
+        mod oldest {
+            $(#[test]
+            fn $case() {
+                use jetbus_tests::matrix::{LinkKind, RuntimeKind, run};
+                #[cfg(feature = "tokio")]
+                const RUNTIME: RuntimeKind = RuntimeKind::Tokio;
+                #[cfg(not(feature = "tokio"))]
+                const RUNTIME: RuntimeKind = RuntimeKind::Smol;
+                run(RUNTIME, LinkKind::OldestNats, super::$module::$case);
+            })*
+        }
+    };
+}
+
+on_the_oldest_server! {
+    faults::a_deleted_consumer_is_made_again_and_nothing_is_missed,
+    faults::a_deleted_stream_is_made_again_and_handling_goes_on,
+    keys::a_hundred_aggregates_over_five_topics_keep_their_order,
+    keys::limits_of_handlers_and_of_held_events_are_kept,
+    publishing::a_publish_is_stored_in_order,
+    publishing::bytes_and_headers_come_through_unchanged,
+    publishing::one_event_id_is_stored_once_per_topic,
+    settling::a_failing_or_panicking_handler_is_tried_again_in_order,
+    settling::a_handler_longer_than_its_lease_is_not_run_twice,
+    settling::deliveries_are_settled_each_by_its_handle,
+    settling::progress_is_told_to_the_server_at_once,
+    settling::stopping_amid_events_keeps_their_order,
+    settling::stopping_finishes_what_runs_and_gives_back_what_waits,
+    streams::a_declared_stream_is_as_declared,
+    streams::a_full_stream_refuses_and_loses_nothing,
+    streams::changes_that_lose_messages_need_consent,
+    subscribing::a_pattern_gets_all_topics_that_it_covers,
+    subscribing::a_subscription_starts_where_it_is_told,
+    subscribing::an_event_is_handled_once_with_all_it_says_of_itself,
+    subscribing::replicas_of_a_group_share_its_events,
+    subscribing::what_cannot_be_decoded_is_told_and_not_lost,
+    topics::first_publishes_make_each_stream_once,
+    topics::options_of_a_topic_are_those_of_its_stream,
+}
