@@ -135,6 +135,12 @@ impl<'a> Admin<'a> {
 pub struct Listener(Box<dyn Inbox>);
 
 impl Listener {
+    /// The inbox itself.
+    #[must_use]
+    pub fn into_inbox(self) -> Box<dyn Inbox> {
+        self.0
+    }
+
     /// The next one.
     ///
     /// # Panics

@@ -48,13 +48,15 @@ fn server(env: &Env) -> &Server {
     env.server().expect("a real server")
 }
 
-/// Notes the events of `orders.placed`.
+/// Notes the events of `orders.placed`. What the server sent into a connection that
+/// had died comes again after the lease.
 async fn listen(bus: &Bus) -> (jetbus::Subscription, Seen<(String, u32)>) {
     let seen = Seen::new();
     let noted = seen.clone();
     let subscription = bus
         .subscribe("orders.placed")
         .group("billing")
+        .ack_wait(Duration::from_secs(2))
         .handle(move |event: Delivery<u32>| {
             noted.note((event.key().unwrap().to_owned(), event.payload));
             async {}

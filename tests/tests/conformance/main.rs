@@ -5,6 +5,7 @@ mod closing;
 mod ephemeral;
 mod faults;
 mod keys;
+mod links;
 mod news;
 mod publishing;
 mod refusals;
@@ -28,6 +29,7 @@ jetbus_tests::conformance! {
     keys::limits_of_handlers_and_of_held_events_are_kept,
     keys::messages_without_a_key_are_handled_at_once,
     keys::twenty_events_stay_in_order_while_handlers_yield,
+    links::an_inbox_that_is_ended_gives_all_that_was_on_its_way,
     news::a_failure_that_nobody_waits_for_is_told,
     news::a_slow_listener_is_told_what_it_missed,
     news::streams_and_consumers_made_are_told,

@@ -313,6 +313,11 @@ fn strange_messages_are_no_deliveries_and_change_nothing() {
     let mut junk = delivery(1);
     junk.reply = Some(Subject::from_static("$JS.ACK.nonsense"));
     assert_eq!(pull.receive(at(1), &junk), Received::Control);
+    let end = Message {
+        subject: pull.end(),
+        ..junk.clone()
+    };
+    assert_eq!(pull.receive(at(1), &end), Received::Control);
     junk.reply = None;
     assert_eq!(pull.receive(at(1), &junk), Received::Control);
     for number in [1, 99, u64::MAX] {
