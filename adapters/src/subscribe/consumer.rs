@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use jetbus_core::jetstream::ack::Meta;
+use jetbus_core::jetstream::admin;
 use jetbus_core::provision::{self, WantedConsumer};
 use jetbus_core::{Subject, Timestamp, names, subject};
 use serde::Deserialize;
@@ -160,6 +161,15 @@ async fn ready(
             }));
         }
         bus.runtime.sleep_until(again).await;
+    }
+}
+
+/// Has the server forget the pulls that nobody listens to: it looks for them when
+/// it is asked how many there are. Without an answer they end by themselves.
+pub(super) async fn forget_pulls(bus: &Inner, source: &Source) {
+    if let Source::Stream { wanted, .. } = source {
+        let request = admin::consumer_info(&bus.api, &wanted.stream, &wanted.name);
+        let _ = bus.request(&request.subject, &request.payload).await;
     }
 }
 

@@ -93,6 +93,7 @@ pub(super) async fn start(
         controls,
         inbox: Some(inbox),
         draining: false,
+        forgetting: None,
         source: Arc::new(source),
         pull,
         delivery,
@@ -134,8 +135,11 @@ struct Driver {
     controls: mpsc::Receiver<Control>,
     /// Until the subscription stops and all that was on its way has come.
     inbox: Option<Box<dyn Inbox>>,
-    /// Nothing more was asked for; what is on its way still comes.
+    /// Nothing more was asked for; what is on its way still comes, and nothing is
+    /// given back yet.
     draining: bool,
+    /// After all has come: the server forgetting the pulls that are left.
+    forgetting: Option<BoxFuture<'static, ()>>,
     source: Arc<Source>,
     /// Of consumers; core NATS pushes by itself.
     pull: Option<Pull>,
@@ -181,6 +185,7 @@ impl Driver {
         again |= self.words(now, cx);
         again |= self.messages(now, cx);
         again |= self.repair(now, cx);
+        again |= self.forgotten(cx);
         self.delivery.handle(now, delivery::Input::Tick);
         again |= self.outputs(now);
         again |= self.publish(cx);
@@ -257,6 +262,29 @@ impl Driver {
         self.pulls.extend(std::iter::repeat_n(end, more));
     }
 
+    /// Nobody listens to the pulls that are left. A server that finds that out when
+    /// it has something for one puts that behind all else that was given back, out
+    /// of its order: it has to find out before anything is given back.
+    fn forget_pulls(&mut self) {
+        let (bus, source) = (Arc::clone(&self.bus), Arc::clone(&self.source));
+        self.forgetting = Some(Box::pin(async move {
+            consumer::forget_pulls(&bus, &source).await;
+        }));
+    }
+
+    /// Whether the wait for that ends.
+    fn forgotten(&mut self, cx: &mut Context<'_>) -> bool {
+        let Some(forgetting) = &mut self.forgetting else {
+            return false;
+        };
+        let done = forgetting.as_mut().poll(cx).is_ready();
+        if done {
+            self.forgetting = None;
+            self.draining = false;
+        }
+        done
+    }
+
     /// Tells the machines when the link came or went.
     fn session(&mut self, now: Time) -> bool {
         let generation = self.bus.session.generation().unwrap_or(0);
@@ -267,10 +295,9 @@ impl Driver {
             self.delivery.handle(now, delivery::Input::Disconnected);
             self.pulling(now, pull::Input::Disconnected);
             self.pulls.clear();
-            if self.stopping {
+            if self.draining && self.inbox.take().is_some() {
                 // Nothing is on its way any more.
-                self.inbox = None;
-                self.draining = false;
+                self.forget_pulls();
             }
         }
         if generation != 0 {
@@ -322,7 +349,9 @@ impl Driver {
                 Poll::Ready(None) => {
                     // All has come, or the link is closed for good.
                     self.inbox = None;
-                    self.draining = false;
+                    if self.draining {
+                        self.forget_pulls();
+                    }
                     self.stop();
                     return true;
                 }
