@@ -191,6 +191,17 @@ pub(super) async fn again(bus: &Arc<Inner>, source: &Source) -> Result<(), Arc<S
         .map(drop)
 }
 
+/// Lets the server forget the pulls that nobody waits for any more: it does so when it
+/// is asked about the consumer. As long as they are there, it takes what is given back
+/// for them, finds nobody, and puts it behind what was given back after it.
+pub(super) async fn forget_pulls(bus: &Arc<Inner>, source: &Source) {
+    if let Source::Stream { wanted, .. } = source {
+        let subject = bus.api.consumer_info(&wanted.stream, &wanted.name);
+        // Without an answer there is nothing better to do than to go on.
+        let _ = bus.request(&subject, &Bytes::new()).await;
+    }
+}
+
 /// When the server says that a stream was created.
 async fn created(bus: &Inner, stream: &str) -> Option<String> {
     #[derive(Deserialize)]

@@ -135,10 +135,10 @@ struct Driver {
     controls: mpsc::Receiver<Control>,
     /// Until the subscription stops and all that was on its way has come.
     inbox: Option<Box<dyn Inbox>>,
-    /// Nothing more was asked for; what is on its way still comes, and nothing is
-    /// given back yet.
+    /// Nothing more was asked for; what is on its way still comes, and the server
+    /// still knows of the pulls.
     draining: bool,
-    /// After all has come: the server forgetting the pulls that are left.
+    /// The server being made to forget the pulls.
     forgetting: Option<BoxFuture<'static, ()>>,
     source: Arc<Source>,
     /// Of consumers; core NATS pushes by itself.
@@ -185,7 +185,7 @@ impl Driver {
         again |= self.words(now, cx);
         again |= self.messages(now, cx);
         again |= self.repair(now, cx);
-        again |= self.forgotten(cx);
+        again |= self.forgetting(cx);
         self.delivery.handle(now, delivery::Input::Tick);
         again |= self.outputs(now);
         again |= self.publish(cx);
@@ -262,27 +262,28 @@ impl Driver {
         self.pulls.extend(std::iter::repeat_n(end, more));
     }
 
-    /// Nobody listens to the pulls that are left. A server that finds that out when
-    /// it has something for one puts that behind all else that was given back, out
-    /// of its order: it has to find out before anything is given back.
-    fn forget_pulls(&mut self) {
+    /// All has come.
+    fn drained(&mut self) {
+        if !self.draining || self.delivery.idle() {
+            self.draining = false;
+            return;
+        }
         let (bus, source) = (Arc::clone(&self.bus), Arc::clone(&self.source));
         self.forgetting = Some(Box::pin(async move {
             consumer::forget_pulls(&bus, &source).await;
         }));
     }
 
-    /// Whether the wait for that ends.
-    fn forgotten(&mut self, cx: &mut Context<'_>) -> bool {
+    fn forgetting(&mut self, cx: &mut Context<'_>) -> bool {
         let Some(forgetting) = &mut self.forgetting else {
             return false;
         };
-        let done = forgetting.as_mut().poll(cx).is_ready();
-        if done {
-            self.forgetting = None;
-            self.draining = false;
+        if forgetting.as_mut().poll(cx).is_pending() {
+            return false;
         }
-        done
+        self.forgetting = None;
+        self.draining = false;
+        true
     }
 
     /// Tells the machines when the link came or went.
@@ -295,9 +296,11 @@ impl Driver {
             self.delivery.handle(now, delivery::Input::Disconnected);
             self.pulling(now, pull::Input::Disconnected);
             self.pulls.clear();
-            if self.draining && self.inbox.take().is_some() {
+            if self.stopping {
                 // Nothing is on its way any more.
-                self.forget_pulls();
+                self.inbox = None;
+                self.draining = false;
+                self.forgetting = None;
             }
         }
         if generation != 0 {
@@ -349,10 +352,8 @@ impl Driver {
                 Poll::Ready(None) => {
                     // All has come, or the link is closed for good.
                     self.inbox = None;
-                    if self.draining {
-                        self.forget_pulls();
-                    }
                     self.stop();
+                    self.drained();
                     return true;
                 }
             }
