@@ -10,7 +10,7 @@ use core_loom::shared::topics::{ConfigureError, Topics, Version};
 use loom::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use loom::thread;
 
-use crate::support::{Model, bounded, exhaustive, models};
+use crate::support::{Model, exhaustive, models};
 
 pub(crate) const MODELS: &[Model] = models![
     one_load_gives_one_version,
@@ -153,11 +153,11 @@ fn a_removed_topic_is_never_in_use() {
 
 /// Publishing by name x configuring x removing: a reader sees whole versions of one
 /// topic or none, and a configuration after the removal is told.
-/// Threads: one looks up twice, one updates, one removes. Bounded at 3 preemptions.
+/// Threads: one looks up twice, one updates, one removes. Exhaustive.
 /// Seen to fail: `change` not looking whether the topic was removed, or by `load` and
 /// `swap`; a removal that leaves the topic in use.
 fn configure_and_remove_while_publishing() {
-    bounded(3, || {
+    exhaustive(|| {
         let topics = topics();
         let topic = topics.resolve("a", || pair(1)).unwrap();
         let configurer = thread::spawn({
