@@ -164,15 +164,6 @@ async fn ready(
     }
 }
 
-/// Has the server forget the pulls that nobody listens to: it looks for them when
-/// it is asked how many there are. Without an answer they end by themselves.
-pub(super) async fn forget_pulls(bus: &Inner, source: &Source) {
-    if let Source::Stream { wanted, .. } = source {
-        let request = admin::consumer_info(&bus.api, &wanted.stream, &wanted.name);
-        let _ = bus.request(&request.subject, &request.payload).await;
-    }
-}
-
 /// Makes the source ready again after it was found missing. Its stream is asked
 /// for too: it may have gone with it.
 pub(super) async fn again(bus: &Arc<Inner>, source: &Source) -> Result<(), Arc<StreamError>> {
