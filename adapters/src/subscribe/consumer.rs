@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use jetbus_core::jetstream::ack::Meta;
-use jetbus_core::jetstream::admin;
 use jetbus_core::provision::{self, WantedConsumer};
 use jetbus_core::{Subject, Timestamp, names, subject};
 use serde::Deserialize;
