@@ -216,7 +216,7 @@ impl Builder {
         let Self {
             link,
             runtime,
-            mut settings,
+            settings,
             api,
         } = self;
         check(&settings)?;
@@ -229,17 +229,23 @@ impl Builder {
             Some(runtime) => runtime,
             None => runtime::detect().map_err(OpenError::Runtime)?,
         };
-        let link: Arc<dyn Link> = match link {
-            LinkChoice::Embedded(broker) => Arc::new(broker.connect(Arc::clone(&runtime)).await),
+        let (link, inbox_prefix): (Arc<dyn Link>, _) = match link {
+            LinkChoice::Embedded(broker) => {
+                (Arc::new(broker.connect(Arc::clone(&runtime)).await), None)
+            }
             #[cfg(feature = "nats")]
             LinkChoice::Nats(options) => {
                 let link = Nats::connect(&options, &*runtime)
                     .await
                     .map_err(OpenError::Link)?;
-                settings.inbox_prefix = link.inbox_prefix().to_owned();
-                Arc::new(link)
+                let prefix = link.inbox_prefix().to_owned();
+                (Arc::new(link), Some(prefix))
             }
-            LinkChoice::Given(link) => link,
+            LinkChoice::Given(link) => (link, None),
+        };
+        let settings = Settings {
+            inbox_prefix: inbox_prefix.unwrap_or(settings.inbox_prefix),
+            ..settings
         };
         Bus::start(runtime, link, api, settings).await
     }

@@ -23,7 +23,9 @@ use jetbus_core::subject::covers;
 use jetbus_tests::bench::{Report, print_head, timed, timed_on};
 
 /// Each part with its name, by which `cargo bench` can be told to run it alone.
-const PARTS: &[(&str, fn(&mut Report))] = &[
+type Part = (&'static str, fn(&mut Report));
+
+const PARTS: &[Part] = &[
     ("admission", admission),
     ("lookup", lookup),
     ("lookup_beside_a_writer", lookup_beside_a_writer),
@@ -375,7 +377,7 @@ fn flight(report: &mut Report) {
                         assert!(matches!(
                             black_box(ours.ensure(Time::ZERO)),
                             Ensure::Ready(_)
-                        ))
+                        ));
                     }
                 })
             },

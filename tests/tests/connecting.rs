@@ -44,6 +44,7 @@ cases! {
     place::a_frozen_server_leaves_the_outcome_unknown,
     place::a_killed_server_is_found_again,
     place::a_server_that_is_not_there_yet_is_waited_for_when_told,
+    place::closing_without_answers_ends_and_counts_them,
     place::domains_and_prefixes_are_used,
     place::inboxes_start_as_told,
     trust::certificates_of_both_sides_are_checked,

@@ -288,8 +288,12 @@ impl<J, D> Worker<J, D> {
     /// The next job; `None` once the hand-off is closed, whatever is left in line.
     ///
     /// # Cancel safety
-    /// Nothing is lost by not polling again: a job is taken only by a poll that
-    /// returns it, and a worker that is dropped passes its wake-up on.
+    /// No job is lost by not polling again: it is taken only by a poll that returns it,
+    /// and a worker that is dropped passes its wake-up on. One that was woken and is
+    /// neither polled nor dropped keeps it to itself.
+    ///
+    /// A job that was taken keeps its place until [`done`](Handoff::done): who takes it
+    /// sees to that, also when the handling of it panics.
     pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<J>> {
         if let Some(ticket) = self.ticket.take() {
             self.handoff.end_idle(ticket);

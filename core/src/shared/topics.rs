@@ -168,22 +168,19 @@ impl<C, S> TopicState<C, S> {
         result
     }
 
-    /// Says whether it was this call that removed the topic.
-    fn mark_removed(&self) -> bool
+    fn mark_removed(&self)
     where
         C: Clone,
         S: Clone,
     {
-        self.current
-            .update(|now| {
-                (!now.removed).then(|| Version {
-                    number: now.number.saturating_add(1),
-                    config: now.config.clone(),
-                    stream: now.stream.clone(),
-                    removed: true,
-                })
+        self.current.update(|now| {
+            Some(Version {
+                number: now.number.saturating_add(1),
+                config: now.config.clone(),
+                stream: now.stream.clone(),
+                removed: true,
             })
-            .is_some()
+        });
     }
 }
 
@@ -303,10 +300,9 @@ where
     /// it any more; the name can be declared anew.
     pub fn remove(&self, name: &str) -> Option<Arc<TopicState<C, S>>> {
         let _changing = self.changing.lock();
+        // Under the lock a topic is known until it is removed, so this is its only time.
         let topic = self.known.get(name)?;
-        if !topic.mark_removed() {
-            return None;
-        }
+        topic.mark_removed();
         self.known.remove(name, &topic);
         self.in_use.update(|topics| {
             let mut topics = topics.clone();

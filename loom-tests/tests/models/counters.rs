@@ -18,7 +18,6 @@ pub(crate) const MODELS: &[Model] = models![
 /// Invariant: sums are exact once the writers are joined; a snapshot taken before
 /// waits for nobody and is never ahead.
 /// Threads: two count once, one sums up. Exhaustive.
-/// Seen to fail: a load and a store in place of the add, with handles sharing.
 fn sums_are_exact_once_writers_are_quiet() {
     exhaustive(|| {
         let counters = Arc::new(Counters::<1, 0>::new(2));
@@ -37,7 +36,7 @@ fn sums_are_exact_once_writers_are_quiet() {
 /// Invariant: handles come and go without losing counts, and their shards are used
 /// again.
 /// Threads: two make a handle, count and drop it, twice in all on one. Exhaustive.
-/// Seen to fail: a shard that replaces the list in place of joining it.
+/// Seen to fail: `load` and `swap` of the list in place of `update`.
 fn handles_come_and_go_without_losing_counts() {
     exhaustive(|| {
         let counters = Arc::new(Counters::<1, 0>::new(2));
@@ -54,6 +53,7 @@ fn handles_come_and_go_without_losing_counts() {
 
 /// Invariant: more handles than shards share them without losing counts.
 /// Threads: three make a handle and count, with one shard. Bounded at 3 preemptions.
+/// Seen to fail: a load and a store in place of the add; as above.
 fn handles_share_a_shard_without_losing_counts() {
     bounded(3, || {
         let counters = Arc::new(Counters::<1, 0>::new(1));
@@ -71,17 +71,19 @@ fn handles_share_a_shard_without_losing_counts() {
 
 /// Invariant: as the first, for a histogram: count, sum and maximum.
 /// Threads: two record once each into one shard. Exhaustive.
-/// Seen to fail: a load and a store in place of the maximum's read-modify-write.
+/// Seen to fail: a load and a store in place of the read-modify-write of the bucket, of
+/// the sum, or of the maximum.
 fn a_histogram_counts_what_was_recorded() {
     exhaustive(|| {
         let counters = Arc::new(Counters::<0, 1>::new(1));
         let handles = [(); 2].map(|()| Counters::handle(&counters));
         let [mine, theirs] = handles;
-        let other = thread::spawn(move || theirs.record::<0>(5));
-        mine.record::<0>(9);
+        let other = thread::spawn(move || theirs.record::<0>(32));
+        // The same bucket, and a greater value.
+        mine.record::<0>(33);
         other.join().unwrap();
         let [histogram] = counters.totals().histograms;
         let (count, sum, max) = (histogram.count(), histogram.sum(), histogram.max());
-        assert_eq!((count, sum, max), (2, 14, 9));
+        assert_eq!((count, sum, max), (2, 65, 33));
     });
 }

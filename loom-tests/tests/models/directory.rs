@@ -17,6 +17,7 @@ pub(crate) const MODELS: &[Model] = models![
     one_registration_of_a_name_wins,
     three_registrations_of_a_name_agree,
     the_limit_holds_and_no_place_is_lost,
+    one_removal_of_a_value_wins_and_spares_the_next,
     a_listing_has_what_was_registered_before,
 ];
 
@@ -33,7 +34,7 @@ fn value(n: usize) -> AtomicUsize {
 /// Invariant: of two registrations of one name one wins, and both get its value,
 /// whole.
 /// Threads: two register one name each. Exhaustive.
-/// Seen to fail: `register` returning its own value when it lost.
+/// Seen to fail: `register` returning its own value, or keeping its place, when it lost.
 fn one_registration_of_a_name_wins() {
     exhaustive(|| {
         let directory = directory(2);
@@ -53,6 +54,7 @@ fn one_registration_of_a_name_wins() {
 
 /// Invariant: as above.
 /// Threads: three register one name each. Bounded at 3 preemptions.
+/// Seen to fail: as above.
 fn three_registrations_of_a_name_agree() {
     bounded(3, || {
         let directory = directory(4);
@@ -71,13 +73,24 @@ fn three_registrations_of_a_name_agree() {
 /// Invariant: never more than the limit, and a removal frees its place; of two for
 /// the last place one gets it.
 /// Threads: one registers, one removes and registers. Exhaustive.
+/// Seen to fail: `reserve` as a load and an add, or as an add that is taken back;
+/// a removal that keeps its place, or frees it before it is done.
 fn the_limit_holds_and_no_place_is_lost() {
     exhaustive(|| {
         let directory = directory(1);
         let old = directory.register("old", || value(0)).unwrap();
         let other = thread::spawn({
             let directory = Arc::clone(&directory);
-            move || directory.register("a", || value(1)).is_ok()
+            move || {
+                let registered = directory.register("a", || value(1)).is_ok();
+                let mut names = 0;
+                directory.scan("", None, |_, _| {
+                    names += 1;
+                    ControlFlow::Continue(())
+                });
+                assert!(names <= 1);
+                registered
+            }
         });
         assert!(directory.remove("old", &old));
         let mine = directory.register("b", || value(2));
@@ -91,8 +104,29 @@ fn the_limit_holds_and_no_place_is_lost() {
     });
 }
 
+/// Invariant: of two removals of one value one wins, and the value registered next
+/// stays.
+/// Threads: one removes, one removes and registers. Exhaustive.
+/// Seen to fail: a removal of whatever is there.
+fn one_removal_of_a_value_wins_and_spares_the_next() {
+    exhaustive(|| {
+        let directory = directory(2);
+        let old = directory.register("a", || value(0)).unwrap();
+        let other = thread::spawn({
+            let (directory, old) = (Arc::clone(&directory), Arc::clone(&old));
+            move || directory.remove("a", &old)
+        });
+        let mine = directory.remove("a", &old);
+        let next = directory.register("a", || value(1)).unwrap();
+        assert!(mine != other.join().unwrap());
+        assert!(Arc::ptr_eq(&directory.get("a").unwrap(), &next));
+        assert_eq!(directory.len(), 1);
+    });
+}
+
 /// Invariant: what was registered before a listing began is in it, in order.
 /// Threads: one registers and removes, one lists. Exhaustive.
+/// It rests on the tree alone: there is no line of our own to weaken here.
 fn a_listing_has_what_was_registered_before() {
     exhaustive(|| {
         let directory = directory(4);

@@ -177,3 +177,33 @@ pub(crate) async fn the_last_handle_closes(env: Env) {
         .await;
     }
 }
+
+/// Buses come and go in a long-lived process: none leaves a task behind.
+pub(crate) async fn nothing_runs_on_after_a_close(env: Env) {
+    let tasks = || {
+        #[cfg(feature = "tokio")]
+        if let Ok(handle) = tokio::runtime::Handle::try_current() {
+            return handle.metrics().num_alive_tasks();
+        }
+        0
+    };
+    let before = tasks();
+    for round in 0..5 {
+        let bus = env.bus().await;
+        bus.publish("orders.placed", &event(round)).await.unwrap();
+        let mut deliveries = bus
+            .subscribe("orders.placed")
+            .group("billing")
+            .deliveries::<u32>()
+            .await
+            .unwrap();
+        let (delivery, settle) = env.soon("a delivery", deliveries.next()).await.unwrap();
+        assert_eq!(delivery.payload, round);
+        settle.ack_confirmed().await.unwrap();
+        env.soon("the close", bus.close()).await;
+        drop(deliveries);
+        drop(bus);
+        env.until("all tasks have ended", || tasks() <= before)
+            .await;
+    }
+}

@@ -17,6 +17,7 @@ mod topics;
 jetbus_tests::conformance! {
     closing::closing_answers_what_is_in_flight,
     closing::every_closer_gets_the_same_report,
+    closing::nothing_runs_on_after_a_close,
     closing::publishing_while_closing_is_stored_or_refused,
     closing::the_last_handle_closes,
     ephemeral::ephemeral_events_reach_current_listeners_only,
@@ -34,6 +35,7 @@ jetbus_tests::conformance! {
     news::streams_and_consumers_made_are_told,
     publishing::a_full_window_makes_publishers_wait_in_order,
     publishing::a_publish_is_stored_in_order,
+    publishing::a_raw_message_may_say_what_it_expects,
     publishing::bytes_and_headers_come_through_unchanged,
     publishing::one_event_id_is_stored_once_per_topic,
     publishing::receipts_resolve_in_the_order_of_storage,
@@ -71,6 +73,7 @@ jetbus_tests::conformance! {
     subscribing::replicas_of_a_group_share_its_events,
     subscribing::what_cannot_be_decoded_is_told_and_not_lost,
     subscribing::without_a_group_every_instance_gets_every_event,
+    topics::a_caller_that_leaves_hands_its_stream_to_the_next,
     topics::a_covered_topic_takes_no_options_of_its_own,
     topics::a_handle_and_a_name_are_the_same_topic,
     topics::a_topic_changes_between_stored_and_ephemeral,

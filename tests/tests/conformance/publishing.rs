@@ -289,8 +289,11 @@ pub(crate) async fn what_cannot_be_handed_over_is_not_sent(env: Env) {
     }
     assert_eq!(spy.taken("orders.placed"), 3);
 
-    // One that waits goes as soon as the link takes it.
+    // One whose caller goes away while it waits is not sent, and leaves its place.
     spy.refuse(Some(Refused::Busy));
+    let given_up = futures_lite::future::poll_once(orders.publish(&event)).await;
+    assert!(given_up.is_none());
+    // One that waits goes as soon as the link takes it.
     let before = spy.refused();
     let (waited, ()) = futures_lite::future::zip(orders.publish(&event), async {
         env.until("it was refused", || spy.refused() > before).await;
@@ -329,5 +332,33 @@ pub(crate) async fn without_a_connection_publishing_fails_when_told_so(env: Env)
     spy.connect();
     env.until("the bus knows", || bus.is_connected()).await;
     bus.publish("orders.new", &event).await.unwrap();
+    bus.close().await;
+}
+
+/// Headers that the server acts on are for raw messages to use.
+pub(crate) async fn a_raw_message_may_say_what_it_expects(env: Env) {
+    let bus = env.bus().await;
+    let topic = bus.topic("ledger.entries").unwrap();
+    let expecting = |name: &str, value: &str| {
+        let mut headers = Headers::new();
+        headers.append(name, value).unwrap();
+        topic.publish_raw(Raw::new("entry").headers(headers))
+    };
+    let after = "Nats-Expected-Last-Sequence";
+    assert_eq!(stored(expecting(after, "0").await.unwrap()).1, 1);
+    assert_eq!(stored(expecting(after, "1").await.unwrap()).1, 2);
+    for (name, value, code) in [
+        (after, "1", 10_071),
+        ("Nats-Expected-Stream", "OTHER", 10_060),
+    ] {
+        let error = expecting(name, value).await.unwrap_err();
+        assert!(
+            matches!(&error, PublishError::Refused(e) if e.err_code == code),
+            "{error:?}"
+        );
+        assert_eq!(error.class(), Class::Terminal);
+    }
+    let stream = "jetbus~ledger~entries";
+    assert_eq!(env.outside().await.messages(stream).await, 2);
     bus.close().await;
 }

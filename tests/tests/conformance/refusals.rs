@@ -91,7 +91,7 @@ pub(crate) async fn topics_are_names(env: Env) {
     let event = Event::new("order-1", "OrderPlaced", 1);
     let long = "a".repeat(256);
     for name in TOPICS.into_iter().chain([&*long]) {
-        let error = bus.topic(name).err().expect(name);
+        let error = bus.topic(name).expect_err(name);
         assert!(matches!(error, TopicError::Name(_)), "{name:?}: {error:?}");
         names(&error, name);
         let error = bus.publish(name, &event).await.expect_err(name);
@@ -255,7 +255,7 @@ pub(crate) async fn groups_and_patterns_are_names(env: Env) {
             .group(group)
             .handle(handler)
             .await;
-        let error = error.err().expect(group);
+        let error = error.expect_err(group);
         assert!(
             matches!(error, SubscribeError::Name(_)),
             "{group:?}: {error:?}"
@@ -270,7 +270,7 @@ pub(crate) async fn groups_and_patterns_are_names(env: Env) {
             .group("billing")
             .handle(handler)
             .await;
-        let error = error.err().expect(pattern);
+        let error = error.expect_err(pattern);
         assert!(
             matches!(error, SubscribeError::Name(_)),
             "{pattern:?}: {error:?}"
@@ -286,7 +286,7 @@ pub(crate) async fn groups_and_patterns_are_names(env: Env) {
         (subscribe().ack_wait(Duration::ZERO), "0ns"),
         (subscribe().ack_wait(Duration::MAX), "s"),
     ] {
-        let error = refused.handle(handler).await.err().expect(value);
+        let error = refused.handle(handler).await.expect_err(value);
         assert!(matches!(error, SubscribeError::Option(_)), "{error:?}");
         names(&error, value);
     }

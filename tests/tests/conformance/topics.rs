@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use jetbus::link::Refused;
 use jetbus::{
     Builder, Compression, Discard, Event, Outcome, Persistence, Storage, Stream, TopicConfig,
     TopicError,
@@ -327,5 +328,34 @@ pub(crate) async fn of_two_configurations_at_once_one_holds(env: Env) {
                 .any(|one| matches!(one, Ok(l) if *l == limit))
         );
     }
+    bus.close().await;
+}
+
+/// Who makes the stream for all may go away: the next one takes over.
+pub(crate) async fn a_caller_that_leaves_hands_its_stream_to_the_next(env: Env) {
+    let spy = Spy::on(env.link().await);
+    let bus = Builder::link(Arc::clone(&spy) as _)
+        .runtime(Arc::clone(env.runtime()))
+        .open()
+        .await
+        .unwrap();
+    let event = Event::new("order-1", "OrderPlaced", 1);
+    spy.refuse(Some(Refused::Busy));
+    let mut first = Box::pin(bus.publish("orders.placed", &event));
+    assert!(futures_lite::future::poll_once(&mut first).await.is_none());
+    let mut others = Vec::new();
+    for _ in 0..3 {
+        let mut other = Box::pin(bus.publish("orders.placed", &event));
+        assert!(futures_lite::future::poll_once(&mut other).await.is_none());
+        others.push(other);
+    }
+    drop(first);
+    spy.refuse(None);
+    for (n, other) in (1..).zip(others) {
+        let outcome = env.soon("a publish", other).await.unwrap();
+        assert_eq!(stored(outcome).1, n);
+    }
+    assert_eq!(spy.taken("$JS.API.STREAM.CREATE."), 1);
+    assert_eq!(spy.taken("orders.placed"), 3);
     bus.close().await;
 }

@@ -153,6 +153,27 @@ pub(crate) async fn a_frozen_server_leaves_the_outcome_unknown(env: Env) {
     bus.close().await;
 }
 
+pub(crate) async fn closing_without_answers_ends_and_counts_them(env: Env) {
+    let server = Server::start().expect("a server");
+    let options = NatsOptions::new(server.url());
+    let builder = builder(&env, &options).close_timeout(Duration::from_secs(1));
+    let bus = builder.open().await.unwrap();
+    works(&env, &bus).await;
+    server.freeze().unwrap();
+    let orders = bus.topic("orders.placed").unwrap();
+    let mut receipts = Vec::new();
+    for _ in 0..5 {
+        receipts.push(orders.send(&event()).await.unwrap());
+    }
+    let report = env.soon("the close", bus.close()).await;
+    assert_eq!(report.unknown, 5);
+    for receipt in receipts {
+        let error = env.soon("a receipt", receipt).await.unwrap_err();
+        assert!(matches!(error, PublishError::Unknown { .. }), "{error:?}");
+    }
+    server.thaw().unwrap();
+}
+
 pub(crate) async fn inboxes_start_as_told(env: Env) {
     let permissions = "authorization { users = [ {user: ann, password: pw, permissions: {
         publish: \">\", subscribe: \"_MINE.>\" } } ] }";

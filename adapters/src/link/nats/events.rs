@@ -110,15 +110,16 @@ impl Drop for Tail {
 /// Looks every `interval`, for the events that the client has dropped. Believes
 /// what it sees when it sees the same twice: an event on its way is no loss.
 pub(super) async fn watch(shared: Arc<Shared>, client: Weak<Client>, interval: Duration) {
+    let is_open = |news: &News| news.level() != Level::Closed;
     let mut last = None;
     loop {
-        tokio::time::sleep(interval).await;
+        let sleep = tokio::time::sleep(interval);
+        if shared.news.run_while(is_open, sleep).await.is_none() {
+            return;
+        }
         let Some(client) = client.upgrade() else {
             return;
         };
-        if shared.news.level() == Level::Closed {
-            return;
-        }
         let seen = look(&client);
         if last == Some(seen) {
             let known = shared.news.connection();
