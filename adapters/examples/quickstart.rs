@@ -1,7 +1,7 @@
 //! Typed events over several keys, handled concurrently and in order per key, on
-//! the embedded broker: no server needed.
+//! the embedded broker: no server needed. With a URL, on the server there.
 //!
-//! `cargo run --release --example quickstart`
+//! `cargo run --release --example quickstart [-- nats://127.0.0.1:4222]`
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -21,7 +21,10 @@ const STEPS: usize = 50;
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let bus = Bus::embedded().await?;
+    let bus = match std::env::args().nth(1) {
+        Some(url) => Bus::connect(&url).await?,
+        None => Bus::embedded().await?,
+    };
 
     // The last step seen of each order: the handler checks the order per key.
     let seen = Arc::new(Mutex::new(HashMap::<usize, usize>::new()));

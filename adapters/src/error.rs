@@ -203,6 +203,12 @@ impl StreamError {
         }
     }
 
+    /// Whether the server could not create a consumer, for a reason of its own.
+    pub(crate) fn is_creation_failure(&self) -> bool {
+        matches!(self, Self::Provision(ProvisionError::Admin(error))
+            if error.err_code() == Some(codes::CONSUMER_CREATE))
+    }
+
     pub(crate) fn is_transient(&self) -> bool {
         match self {
             Self::NoAnswer { .. } => true,

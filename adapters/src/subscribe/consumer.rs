@@ -27,6 +27,9 @@ pub(super) const HEARTBEAT: Duration = Duration::from_secs(2);
 /// removed: long enough for a restart of the server.
 const FORGOTTEN: Duration = Duration::from_secs(300);
 
+/// How often a consumer that could not be created is tried again.
+const REFUSALS: u32 = 2;
+
 /// How long making a stream or consumer ready may take.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -125,6 +128,7 @@ async fn ready(
     place: Option<&Place>,
 ) -> Result<Source, Arc<StreamError>> {
     let deadline = bus.runtime.now() + PATIENCE;
+    let mut refusals = 0;
     loop {
         let stream = entry.ensure(bus, deadline).await?.stream;
         wanted.stream = stream.as_ref().into();
@@ -150,6 +154,9 @@ async fn ready(
             }
             Err(error) if error.is_stream_gone() => entry.doubt(),
             Err(error) if error.is_transient() => {}
+            // A server that has just deleted a consumer of this name says the same as
+            // of a wrong configuration.
+            Err(error) if error.is_creation_failure() && refusals < REFUSALS => refusals += 1,
             Err(error) => return Err(Arc::new(error)),
         }
         let again = bus.runtime.now() + Duration::from_millis(100 + bus.random() % 400);
