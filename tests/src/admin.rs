@@ -80,6 +80,21 @@ impl<'a> Admin<'a> {
         answer
     }
 
+    /// Deletes a consumer.
+    ///
+    /// # Panics
+    /// When there is no answer, or another error than old servers give for a file
+    /// that they were just writing; the consumer is gone then too.
+    pub async fn delete_consumer(&self, stream: &str, name: &str) {
+        let subject = format!("$JS.API.CONSUMER.DELETE.{stream}.{name}");
+        let answer = self.ask(&subject, "").await;
+        let answer: Value = serde_json::from_slice(&answer.payload).expect("an answer in JSON");
+        let busy = answer["error"]["description"]
+            .as_str()
+            .is_some_and(|why| why.contains("directory not empty"));
+        assert!(busy || answer.get("error").is_none(), "{answer}");
+    }
+
     /// The state of the only consumer of `stream`.
     ///
     /// # Panics

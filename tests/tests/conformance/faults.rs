@@ -66,8 +66,7 @@ pub(crate) async fn a_deleted_consumer_is_made_again_and_nothing_is_missed(env: 
             .await;
         for name in names["consumers"].as_array().unwrap() {
             let name = name.as_str().unwrap();
-            let what = format!("CONSUMER.DELETE.{stream}.{name}");
-            admin.api(&what, &Value::Null).await;
+            admin.delete_consumer(&stream, name).await;
         }
         // Stored while there is no consumer, perhaps.
         let first = 5 * round + 1;
