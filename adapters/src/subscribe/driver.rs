@@ -93,6 +93,7 @@ pub(super) async fn start(
         controls,
         inbox: Some(inbox),
         draining: false,
+        drain_by: Time::NEVER,
         forgetting: None,
         source: Arc::new(source),
         pull,
@@ -138,6 +139,9 @@ struct Driver {
     /// Nothing more was asked for; what is on its way still comes, and the server
     /// still knows of the pulls.
     draining: bool,
+    /// When what has not come by then is not waited for any more: a link that
+    /// dropped messages never counts to the end.
+    drain_by: Time,
     /// The server being made to forget the pulls.
     forgetting: Option<BoxFuture<'static, ()>>,
     source: Arc<Source>,
@@ -257,6 +261,7 @@ impl Driver {
             self.inbox = None;
             return;
         }
+        self.drain_by = self.bus.runtime.now() + self.bus.settings.request_timeout;
         let end = Outbound::new(pull.end(), Bytes::new());
         self.pulls.clear();
         self.pulls.extend(std::iter::repeat_n(end, more));
@@ -347,7 +352,11 @@ impl Driver {
             let Some(inbox) = &mut self.inbox else {
                 return false;
             };
-            match inbox.poll_next(cx) {
+            let next = match inbox.poll_next(cx) {
+                Poll::Pending if now >= self.drain_by => Poll::Ready(None),
+                next => next,
+            };
+            match next {
                 Poll::Pending => return false,
                 Poll::Ready(Some(message)) => self.receive(now, message),
                 Poll::Ready(None) => {
@@ -506,7 +515,10 @@ impl Driver {
     /// Whether the machines' next deadline has come; else wakes the task then.
     fn slept(&mut self, now: Time, cx: &mut Context<'_>) -> bool {
         let pull = self.pull.as_ref().and_then(Pull::deadline);
-        let Some(deadline) = [self.delivery.deadline(), pull].into_iter().flatten().min() else {
+        let drain = self.inbox.as_ref().map(|_| self.drain_by);
+        let drain = drain.filter(|at| *at != Time::NEVER);
+        let deadlines = [self.delivery.deadline(), pull, drain];
+        let Some(deadline) = deadlines.into_iter().flatten().min() else {
             self.sleep = None;
             return false;
         };
