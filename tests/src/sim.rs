@@ -1,7 +1,7 @@
 //! The whole bus in one thread and in virtual time, by seed.
 //!
 //! [`Sim`] is the runtime, [`FaultyLink`] what a network does to a link. A run of
-//! [`run`](run::run) writes a [history](history) of what the bus was asked, what it
+//! [`run`](run::run) writes a [`history`] of what the bus was asked, what it
 //! answered and what the broker stored, and [`check`](check::check) says what is
 //! wrong with it. One seed gives one history, so a failure can be looked at as often
 //! as needed.
