@@ -355,8 +355,8 @@ pub(crate) async fn strategies_do_what_they_say(env: Env) {
         matches!(&error, PublishError::Refused(e) if e.code == 503),
         "{error:?}"
     );
-    assert_eq!(spy.taken("$JS.API."), spy.taken("$JS.API.STREAM.NAMES"));
     bus.close().await;
+    assert_eq!(spy.taken("$JS.API."), spy.taken("$JS.API.STREAM.NAMES"));
     assert_eq!(outside.stream("ORDERS").await, made);
 }
 
