@@ -3,7 +3,7 @@
 //! A topic's state is one immutable version, replaced as a whole: whoever loads it
 //! has a configuration and a stream that belong together. A resolved handle
 //! ([`Arc<TopicState>`]) makes the path of a message free of lookups; by name there
-//! is one hash lookup in a snapshot of the topics in use. All known topics are in a
+//! is one hash lookup in a snapshot of topics in use. All known topics are in a
 //! [`Directory`], which is for declaring and listing.
 //!
 //! Invariants: one load gives the configuration and the stream of one version;
@@ -192,56 +192,19 @@ where
     S: Clone + Send + Sync + 'static,
 {
     known: Directory<TopicState<C, S>>,
-    in_use: Snapshot<InUse<C, S>>,
-    /// Held while `in_use` changes and while a topic leaves `known`, so that nothing
-    /// is taken into use on the way out. Readers and declarations never take it.
-    changing: Mutex<()>,
+    in_use: [Snapshot<Part<C, S>>; PARTS],
+    /// How many are in use. Held while `in_use` changes and while a topic leaves
+    /// `known`, so that nothing is taken into use on the way out. Readers and
+    /// declarations never take it.
+    changing: Mutex<usize>,
     in_use_limit: usize,
 }
 
-/// A power of two. A change copies one part and the pointers to the others: whoever
-/// copies an `Arc` takes the memory beside its count away from all who read it.
-const PARTS: usize = 32;
-
-/// The topics in use, in parts by their names.
-#[derive(Clone, Debug)]
-struct InUse<C, S> {
-    parts: [Arc<Part<C, S>>; PARTS],
-    len: usize,
-}
+/// How many parts the topics in use are in. A change copies one part, and disturbs
+/// only those who read that part. The models make do with fewer.
+const PARTS: usize = if cfg!(loom) { 2 } else { 32 };
 
 type Part<C, S> = HashMap<Arc<str>, Arc<TopicState<C, S>>, FixedState>;
-
-impl<C, S> InUse<C, S> {
-    fn new(seed: u64) -> Self {
-        let part = Arc::new(HashMap::with_hasher(FixedState::with_seed(seed)));
-        Self {
-            parts: std::array::from_fn(|_| Arc::clone(&part)),
-            len: 0,
-        }
-    }
-
-    fn get(&self, name: &str) -> Option<&Arc<TopicState<C, S>>> {
-        self.parts.get(part(name))?.get(name)
-    }
-}
-
-impl<C, S> InUse<C, S>
-where
-    C: Clone,
-    S: Clone,
-{
-    /// The same with one part changed, unless `change` says that nothing does.
-    fn with_part(
-        &self,
-        name: &str,
-        change: impl FnOnce(&mut Part<C, S>) -> Option<usize>,
-    ) -> Option<Self> {
-        let mut next = self.clone();
-        next.len = change(Arc::make_mut(next.parts.get_mut(part(name))?))?;
-        Some(next)
-    }
-}
 
 /// Which part a name belongs to. Names that somebody chose to fall into one part
 /// cost what a table without parts costs.
@@ -266,8 +229,10 @@ where
     pub fn new(seed: u64, known: usize, in_use: usize) -> Self {
         Self {
             known: Directory::new(known),
-            in_use: Snapshot::new(InUse::new(seed)),
-            changing: Mutex::new(()),
+            in_use: std::array::from_fn(|_| {
+                Snapshot::new(HashMap::with_hasher(FixedState::with_seed(seed)))
+            }),
+            changing: Mutex::new(0),
             in_use_limit: in_use,
         }
     }
@@ -278,13 +243,15 @@ where
     ///
     /// `read` must not wait.
     pub fn with<R>(&self, name: &str, read: impl FnOnce(&TopicState<C, S>) -> R) -> Option<R> {
-        self.in_use.with(|topics| topics.get(name).map(|t| read(t)))
+        let part = self.in_use.get(part(name))?;
+        part.with(|topics| topics.get(name).map(|t| read(t)))
     }
 
     /// The topic, if it is in use: [`with`](Self::with), to keep.
     #[must_use]
     pub fn in_use(&self, name: &str) -> Option<Arc<TopicState<C, S>>> {
-        self.in_use.with(|topics| topics.get(name).map(Arc::clone))
+        let part = self.in_use.get(part(name))?;
+        part.with(|topics| topics.get(name).map(Arc::clone))
     }
 
     /// The topic, declared by `make` if nobody has yet, and taken into use. While
@@ -352,17 +319,16 @@ where
     /// Removes a topic. Who holds it sees a version that says so, and cannot change
     /// it any more; the name can be declared anew.
     pub fn remove(&self, name: &str) -> Option<Arc<TopicState<C, S>>> {
-        let _changing = self.changing.lock();
+        let mut in_use = self.changing.lock();
         // Under the lock a topic is known until it is removed, so this is its only time.
         let topic = self.known.get(name)?;
         topic.mark_removed();
         self.known.remove(name, &topic);
-        self.in_use.update(|topics| {
-            topics.with_part(name, |part| {
-                part.remove(name)?;
-                topics.len.checked_sub(1)
-            })
+        let removed = self.in_use.get(part(name))?.update(|topics| {
+            let mut topics = topics.clone();
+            topics.remove(name).map(|_| topics)
         });
+        *in_use -= usize::from(removed.is_some());
         Some(topic)
     }
 
@@ -381,20 +347,23 @@ where
     /// A first use copies a part of the table: about a microsecond at a thousand
     /// topics.
     fn take_into_use(&self, topic: &Arc<TopicState<C, S>>) {
-        let _changing = self.changing.lock();
+        let mut in_use = self.changing.lock();
         // Topics are removed under the same lock: this one cannot be on its way out.
-        if topic.with(Version::is_removed) {
+        if topic.with(Version::is_removed) || *in_use >= self.in_use_limit {
             return;
         }
-        self.in_use.update(|topics| {
-            if topics.len >= self.in_use_limit || topics.get(&topic.name).is_some() {
+        let Some(part) = self.in_use.get(part(&topic.name)) else {
+            return;
+        };
+        let added = part.update(|topics| {
+            if topics.contains_key(&topic.name) {
                 return None;
             }
-            topics.with_part(&topic.name, |part| {
-                part.insert(Arc::clone(&topic.name), Arc::clone(topic));
-                topics.len.checked_add(1)
-            })
+            let mut topics = topics.clone();
+            topics.insert(Arc::clone(&topic.name), Arc::clone(topic));
+            Some(topics)
         });
+        *in_use += usize::from(added.is_some());
     }
 }
 
