@@ -24,7 +24,7 @@ use serde::Serialize;
 
 pub use self::close::CloseReport;
 pub(crate) use self::hub::ATTEMPT;
-pub(crate) use self::registry::{Claim, Registry};
+pub(crate) use self::registry::{Claim, Registry, Running};
 pub(crate) use self::requests::{Call, NoAnswer};
 use crate::builder::{Builder, Settings};
 use crate::config::TopicConfig;

@@ -17,6 +17,7 @@ mod worker;
 pub use builder::{Start, Subscribe};
 pub use delivery::Delivery;
 pub use handled::{Handled, IntoHandled};
+pub(crate) use lanes::{Done, Work};
 pub use stream::{Deliveries, Settle, SettleError};
 pub(crate) use subscription::Control;
 pub use subscription::{Subscription, SubscriptionStats};

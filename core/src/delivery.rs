@@ -37,7 +37,10 @@ use bytes::Bytes;
 use foldhash::fast::FixedState;
 
 use self::settled::{Settled, Verdict};
-pub use self::words::{Config, DeliveryEvent, Input, Job, JobId, Key, Outcome, Output};
+pub use self::words::{
+    Config, DeliveryEvent, Input, Job, JobId, Key, Letter, Outcome, Output, Task,
+};
+use crate::dead_letter::Reason;
 use crate::jetstream::ack::{self, Meta};
 use crate::keyed::{Id, Keyed};
 use crate::random::Random;
@@ -54,7 +57,20 @@ struct Held<T> {
     attempt: u32,
     /// How often it was handed out; unlike attempts, never taken back.
     runs: u32,
+    /// Of what failed here: when first, when last, and why.
+    failures: Option<Box<Failures>>,
+    /// Set when it is to be stored as a dead letter.
+    letter: Option<Reason>,
+    /// How often that failed.
+    unburied: u32,
     state: State<T>,
+}
+
+#[derive(Debug)]
+struct Failures {
+    first: Time,
+    last: Time,
+    error: Box<str>,
 }
 
 #[derive(Debug)]
@@ -69,6 +85,33 @@ enum State<T> {
 impl<T> Held<T> {
     const fn identity(&self) -> Identity {
         (self.meta.stream_seq, self.meta.timestamp)
+    }
+
+    /// What is to be done with it.
+    fn task(&self) -> Task {
+        let Some(reason) = self.letter else {
+            return Task::Handle;
+        };
+        let failures = self.failures.as_ref();
+        Task::Bury(Box::new(Letter {
+            reason,
+            error: failures.map_or_else(Box::default, |failures| failures.error.clone()),
+            attempts: self.attempt,
+            first_failed: failures.map(|failures| failures.first),
+            last_failed: failures.map(|failures| failures.last),
+        }))
+    }
+
+    fn note_failure(&mut self, now: Time, error: Box<str>) {
+        let first = self
+            .failures
+            .as_ref()
+            .map_or(now, |failures| failures.first);
+        self.failures = Some(Box::new(Failures {
+            first,
+            last: now,
+            error,
+        }));
     }
 }
 
@@ -145,7 +188,9 @@ impl<T: Clone> Delivery<T> {
             return false;
         }
         self.running -= 1;
-        if let Some(held) = self.keyed.item_mut(id.id) {
+        if let Some(held) = self.keyed.item_mut(id.id)
+            && held.letter.is_none()
+        {
             held.attempt = held.attempt.saturating_sub(1);
         }
         self.keyed.release(id.id);
@@ -171,14 +216,19 @@ impl<T: Clone> Delivery<T> {
         let State::Here(item) = &held.state else {
             return None;
         };
-        held.attempt = held.attempt.saturating_add(1);
+        let item = item.clone();
+        let task = held.task();
+        if task == Task::Handle {
+            held.attempt = held.attempt.saturating_add(1);
+        }
         held.runs = held.runs.wrapping_add(1);
         self.running += 1;
         Some(Output::Run(Job {
             id: JobId { id, run: held.runs },
-            item: item.clone(),
+            item,
             meta: held.meta.clone(),
             attempt: held.attempt,
+            task,
         }))
     }
 
@@ -251,6 +301,9 @@ impl<T: Clone> Delivery<T> {
             renewed: now,
             attempt: 0,
             runs: 0,
+            failures: None,
+            letter: None,
+            unburied: 0,
             state: State::Here(item),
         };
         let later = |other: &Held<T>| other.meta.stream_seq > stream_seq;
@@ -290,7 +343,16 @@ impl<T: Clone> Delivery<T> {
             Outcome::Term { reason } => {
                 self.settle(id, Some(ack::term(reason.as_deref())), Verdict::Termed);
             }
-            Outcome::Failed { retry_after } => self.failed(now, id, retry_after),
+            Outcome::Failed { retry_after, error } => self.failed(now, id, retry_after, error),
+            Outcome::DeadLetter { reason, error } => {
+                if let Some(held) = self.keyed.item_mut(id) {
+                    held.note_failure(now, error);
+                    held.letter = Some(reason);
+                    self.keyed.release(id);
+                }
+            }
+            Outcome::Buried => self.settle(id, Some(ack::ack()), Verdict::Acked),
+            Outcome::NotBuried { error } => self.not_buried(now, id, error),
             Outcome::Nak { after } => self.give_back(now, id, after),
             Outcome::Returned => {
                 if let Some(held) = self.keyed.item(id) {
@@ -317,11 +379,17 @@ impl<T: Clone> Delivery<T> {
     }
 
     /// Everything that decides about a failure belongs here.
-    fn failed(&mut self, now: Time, id: Id, retry_after: Option<Duration>) {
-        let Some(held) = self.keyed.item(id) else {
+    fn failed(&mut self, now: Time, id: Id, retry_after: Option<Duration>, error: Box<str>) {
+        let Some(held) = self.keyed.item_mut(id) else {
             return;
         };
+        held.note_failure(now, error);
         let (stream_seq, attempt) = (held.meta.stream_seq, held.attempt);
+        if self.config.attempts.is_some_and(|most| attempt >= most) {
+            held.letter = Some(Reason::Exhausted);
+            self.keyed.release(id);
+            return;
+        }
         let random = self.random.next();
         let delay = retry_after.unwrap_or_else(|| self.config.retry.delay(attempt, random));
         if self.stopping {
@@ -332,6 +400,26 @@ impl<T: Clone> Delivery<T> {
         self.events.push_back(DeliveryEvent::Retrying {
             stream_seq,
             attempt,
+            delay,
+        });
+    }
+
+    /// A dead letter that could not be stored is tried again; its key waits.
+    fn not_buried(&mut self, now: Time, id: Id, error: Box<str>) {
+        let Some(held) = self.keyed.item_mut(id) else {
+            return;
+        };
+        held.unburied = held.unburied.saturating_add(1);
+        let (stream_seq, failures) = (held.meta.stream_seq, held.unburied);
+        let delay = self.config.retry.delay(failures, self.random.next());
+        if self.stopping {
+            self.give_back(now, id, Some(delay));
+            return;
+        }
+        self.keyed.park(id, now + delay);
+        self.events.push_back(DeliveryEvent::NotBuried {
+            stream_seq,
+            error,
             delay,
         });
     }

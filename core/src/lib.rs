@@ -18,6 +18,7 @@
 //! runtimes.
 
 pub mod broker;
+pub mod dead_letter;
 pub mod delivery;
 pub mod envelope;
 pub mod headers;

@@ -28,6 +28,8 @@ pub(super) async fn close(bus: &Arc<Inner>) -> CloseReport {
 /// Begins to close, if nobody has, in a task of its own: a caller that goes away
 /// does not stop it.
 pub(super) fn abandon(bus: &Arc<Inner>) {
+    // Whoever sees the bus refuse something sees no handler start after that.
+    bus.subscriptions.hold();
     if bus.life.close() {
         let bus = Arc::clone(bus);
         bus.runtime.clone().spawn(Box::pin(async move {

@@ -3,9 +3,10 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_channel::mpsc;
+use jetbus_core::shared::handoff::Handoff;
 
 use crate::error::SubscribeError;
-use crate::subscribe::Control;
+use crate::subscribe::{Control, Done, Work};
 
 /// All subscriptions. Touched when one starts or ends and when the link comes or
 /// goes, never per message.
@@ -18,7 +19,16 @@ struct Entry {
     topic: String,
     group: Option<String>,
     /// Set once the driver runs.
-    control: Option<mpsc::Sender<Control>>,
+    running: Option<Running>,
+}
+
+/// How to reach a subscription that runs.
+#[derive(Debug)]
+pub(crate) struct Running {
+    /// Its driver.
+    pub(crate) control: mpsc::Sender<Control>,
+    /// Where its workers take events.
+    pub(crate) handoff: Arc<Handoff<Work, Done>>,
 }
 
 /// A place in the registry, free again when dropped.
@@ -55,7 +65,7 @@ impl Registry {
             id,
             topic: topic.into(),
             group: group.map(Into::into),
-            control: None,
+            running: None,
         });
         drop(entries);
         Ok(Claim {
@@ -67,9 +77,9 @@ impl Registry {
     /// Tells all drivers that the link came or went.
     pub(crate) fn link_changed(&self) {
         for entry in self.entries().iter_mut() {
-            if let Some(control) = &mut entry.control {
+            if let Some(running) = &mut entry.running {
                 // Full: it will look anyway.
-                let _ = control.try_send(Control::Link);
+                let _ = running.control.try_send(Control::Link);
             }
         }
     }
@@ -78,8 +88,19 @@ impl Registry {
     pub(crate) fn controls(&self) -> Vec<mpsc::Sender<Control>> {
         self.entries()
             .iter()
-            .filter_map(|entry| entry.control.clone())
+            .filter_map(|entry| Some(entry.running.as_ref()?.control.clone()))
             .collect()
+    }
+
+    /// Lets no worker start anything new. Their drivers are still to be stopped.
+    pub(crate) fn hold(&self) {
+        for running in self
+            .entries()
+            .iter()
+            .filter_map(|entry| entry.running.as_ref())
+        {
+            running.handoff.close();
+        }
     }
 
     fn entries(&self) -> MutexGuard<'_, Vec<Entry>> {
@@ -88,15 +109,15 @@ impl Registry {
 }
 
 impl Claim {
-    /// The driver runs and is reached by `control`.
-    pub(crate) fn run(&self, control: mpsc::Sender<Control>) {
+    /// The driver runs.
+    pub(crate) fn run(&self, running: Running) {
         if let Some(entry) = self
             .registry
             .entries()
             .iter_mut()
             .find(|entry| entry.id == self.id)
         {
-            entry.control = Some(control);
+            entry.running = Some(running);
         }
     }
 }

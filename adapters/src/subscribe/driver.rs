@@ -15,7 +15,7 @@ use bytes::Bytes;
 use futures_channel::{mpsc, oneshot};
 use futures_core::Stream as _;
 use futures_core::future::BoxFuture;
-use jetbus_core::delivery::{self, Delivery, Outcome};
+use jetbus_core::delivery::{self, Delivery, JobId, Outcome};
 use jetbus_core::jetstream::pull::{self, Pull, PullEvent, Received};
 use jetbus_core::retry::Retry;
 use jetbus_core::shared::counters::Handle;
@@ -76,14 +76,15 @@ pub(super) async fn start(
         .map_err(SubscribeError::Link)?;
 
     let (control, controls) = mpsc::channel(8);
-    claim.run(control.clone());
     // The machine holds up to twice its window.
     let held = options.window.saturating_mul(2);
     let lanes = Arc::new(Lanes::new(Arc::clone(inner), topic, held, control));
+    claim.run(lanes.running());
     let delivery = Delivery::new(delivery::Config {
         window: options.window,
         ack_wait: options.ack_wait,
         retry: Retry::default(),
+        attempts: None,
         seed: inner.random(),
     });
     let driver = Driver {
@@ -109,6 +110,7 @@ pub(super) async fn start(
         repair: None,
         sleep: None,
         stopping: false,
+        refused: Vec::new(),
         waiting: Vec::new(),
         _claim: claim,
     };
@@ -165,6 +167,8 @@ struct Driver {
     repair: Option<BoxFuture<'static, Result<(), Arc<StreamError>>>>,
     sleep: Option<(Time, BoxFuture<'static, ()>)>,
     stopping: bool,
+    /// Jobs that the lanes would not take any more.
+    refused: Vec<JobId>,
     waiting: Vec<oneshot::Sender<()>>,
     _claim: Claim,
 }
@@ -243,6 +247,9 @@ impl Driver {
         self.lanes.handoff().close();
         while let Some(job) = self.lanes.handoff().take_back() {
             self.delivery.take_back(job.id);
+        }
+        for id in self.refused.drain(..) {
+            self.delivery.take_back(id);
         }
         self.delivery.handle(now, delivery::Input::Stop);
     }
@@ -446,9 +453,9 @@ impl Driver {
     fn run_job(&mut self, job: Work) {
         let handoff = self.lanes.handoff();
         if let Err(job) = handoff.push(job) {
-            // Not reached: the lanes have room for the whole window. If it were,
-            // the event would come back by its lease.
-            self.delivery.take_back(job.id);
+            // The bus is closing: told to stop in a moment. (The lanes have room for
+            // all that is held.)
+            self.refused.push(job.id);
             return;
         }
         if let Some(hire) = &self.hire

@@ -11,7 +11,7 @@ use jetbus_core::shared::handoff::{Handoff, Worker};
 
 use super::delivery::Item;
 use super::subscription::{Control, SubscriptionStats};
-use crate::bus::Inner;
+use crate::bus::{Inner, Running};
 use crate::news::News;
 
 /// The word of whoever handled an event.
@@ -61,6 +61,14 @@ impl Lanes {
 
     pub(crate) fn handoff(&self) -> &Handoff<Work, Done> {
         &self.handoff
+    }
+
+    /// How the bus reaches them.
+    pub(super) fn running(&self) -> Running {
+        Running {
+            control: self.control.clone(),
+            handoff: Arc::clone(&self.handoff),
+        }
     }
 
     /// A worker that takes events of these lanes.

@@ -73,8 +73,12 @@ impl<T> Stream for Deliveries<T> {
             match (this.decode)(&job.item) {
                 Ok(payload) => return Poll::Ready(Some((Delivery::new(payload, &job), settle))),
                 Err(error) => {
-                    this.lanes.failed(&job, bounded(&error));
-                    settle.settle(Outcome::Failed { retry_after: None });
+                    let error = bounded(&error);
+                    settle.settle(Outcome::Failed {
+                        retry_after: None,
+                        error: error.as_str().into(),
+                    });
+                    this.lanes.failed(&job, error);
                 }
             }
         }
@@ -126,7 +130,10 @@ impl Settle {
     /// The event failed: it runs again here after `after` (`None`: after a delay
     /// that grows), the later events of its key wait.
     pub fn retry(mut self, after: Option<Duration>) {
-        self.settle(Outcome::Failed { retry_after: after });
+        self.settle(Outcome::Failed {
+            retry_after: after,
+            error: "its handle asked for another attempt".into(),
+        });
     }
 
     /// Gives the event back to the server, which delivers it again, perhaps to
@@ -169,10 +176,13 @@ impl Settle {
             },
             None => Ok(()),
         };
-        self.settle(match result {
+        self.settle(match &result {
             Ok(()) if self.reply.is_none() => Outcome::Ack,
             Ok(()) => Outcome::Settled,
-            Err(_) => Outcome::Failed { retry_after: None },
+            Err(error) => Outcome::Failed {
+                retry_after: None,
+                error: error.to_string().into(),
+            },
         });
         result
     }

@@ -38,8 +38,12 @@ where
         let outcome = match handled {
             Handled::Done => Outcome::Ack,
             Handled::Retry { after, error } => {
+                let outcome = Outcome::Failed {
+                    retry_after: after,
+                    error: error.as_str().into(),
+                };
                 lanes.failed(&job, error);
-                Outcome::Failed { retry_after: after }
+                outcome
             }
         };
         lanes.settle(job.id, outcome);

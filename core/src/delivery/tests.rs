@@ -14,7 +14,15 @@ fn config(window: usize) -> Config {
         window,
         ack_wait: ACK_WAIT,
         retry: Retry::default(),
+        attempts: None,
         seed: 1,
+    }
+}
+
+fn failed(retry_after: Option<Duration>) -> Outcome {
+    Outcome::Failed {
+        retry_after,
+        error: "no luck".into(),
     }
 }
 
@@ -124,12 +132,7 @@ fn keys_run_side_by_side_and_each_in_order() {
 fn a_failed_message_runs_again_and_holds_its_key_only() {
     let (mut delivery, jobs) = with(&[Some(1), Some(1)]);
     let retry_after = Some(Duration::from_millis(50));
-    let then = done(
-        &mut delivery,
-        10,
-        jobs[0].id,
-        Outcome::Failed { retry_after },
-    );
+    let then = done(&mut delivery, 10, jobs[0].id, failed(retry_after));
     assert_eq!(
         then.events,
         [DeliveryEvent::Retrying {
@@ -157,12 +160,7 @@ fn waits_grow_with_the_attempts() {
     let mut delays = Vec::new();
     for attempt in 1..=5 {
         let now = delivery.deadline().unwrap().as_nanos() / 1_000_000;
-        let then = done(
-            &mut delivery,
-            now,
-            jobs[0].id,
-            Outcome::Failed { retry_after: None },
-        );
+        let then = done(&mut delivery, now, jobs[0].id, failed(None));
         let Some(DeliveryEvent::Retrying {
             attempt: n, delay, ..
         }) = then.events.first()
@@ -187,7 +185,7 @@ fn late_and_doubled_words_about_a_job_change_nothing() {
     let (mut delivery, jobs) = with(&[Some(1), Some(1)]);
     let first = jobs[0].id;
     let retry_after = Some(Duration::ZERO);
-    let again = done(&mut delivery, 1, first, Outcome::Failed { retry_after });
+    let again = done(&mut delivery, 1, first, failed(retry_after));
     assert_eq!(again.ran(), [1]);
     for outcome in [Outcome::Ack, Outcome::Settled, nak(5), Outcome::Returned] {
         assert!(done(&mut delivery, 2, first, outcome).is_empty());
@@ -423,14 +421,7 @@ fn more_than_twice_the_window_is_given_back_and_told() {
 fn stopping_gives_back_in_stream_order_and_never_past_a_running_head() {
     let (mut delivery, jobs) = with(&[Some(1), Some(2), Some(1), Some(2), Some(1), Some(2)]);
     // Key 2 waits to run again, key 1 runs.
-    done(
-        &mut delivery,
-        0,
-        jobs[1].id,
-        Outcome::Failed {
-            retry_after: Some(ACK_WAIT),
-        },
-    );
+    done(&mut delivery, 0, jobs[1].id, failed(Some(ACK_WAIT)));
     delivery.handle(at(1), Input::Stop);
     let then = out(&mut delivery);
     assert_eq!(then.sent(), [(2, "-NAK"), (4, "-NAK"), (6, "-NAK")]);
@@ -471,12 +462,7 @@ fn a_failure_while_stopping_takes_its_successors_along_with_its_delay() {
     let (mut delivery, jobs) = with(&[Some(1), Some(1)]);
     delivery.handle(at(1), Input::Stop);
     let retry_after = Some(Duration::from_nanos(7));
-    let then = done(
-        &mut delivery,
-        2,
-        jobs[0].id,
-        Outcome::Failed { retry_after },
-    );
+    let then = done(&mut delivery, 2, jobs[0].id, failed(retry_after));
     let delayed = "-NAK {\"delay\": 7}";
     assert_eq!(then.sent(), [(1, delayed), (2, delayed)]);
     assert!(delivery.stopped());

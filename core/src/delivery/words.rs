@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::dead_letter::Reason;
 use crate::jetstream::ack::Meta;
 use crate::keyed::Id;
 use crate::retry::Retry;
-use crate::{Outbound, Subject};
+use crate::{Outbound, Subject, Time};
 
 /// What order is kept by; cheap to clone.
 pub type Key = Bytes;
@@ -26,6 +27,9 @@ pub struct Config {
     pub ack_wait: Duration,
     /// Waits between a failure and the next attempt.
     pub retry: Retry,
+    /// After how many failed attempts a message goes to the dead letters; `None`:
+    /// never.
+    pub attempts: Option<u32>,
     /// For jitter, and to hash what others choose.
     pub seed: u64,
 }
@@ -46,8 +50,36 @@ pub struct Job<T> {
     pub item: T,
     /// What the server says of it.
     pub meta: Meta,
-    /// How often this process has tried it, this time included.
+    /// How often this process has tried it, this time included. Storing it as a dead
+    /// letter is no attempt.
     pub attempt: u32,
+    /// What is to be done with it.
+    pub task: Task,
+}
+
+/// What is to be done with a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Task {
+    /// Handle it.
+    Handle,
+    /// Store it as a dead letter, then say [`Outcome::Buried`] or
+    /// [`Outcome::NotBuried`].
+    Bury(Box<Letter>),
+}
+
+/// Why a message is given up, and what is known of its failures.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Letter {
+    /// Why.
+    pub reason: Reason,
+    /// The last error.
+    pub error: Box<str>,
+    /// Attempts to handle it.
+    pub attempts: u32,
+    /// When it failed first here, if it did.
+    pub first_failed: Option<Time>,
+    /// When it failed last here, if it did.
+    pub last_failed: Option<Time>,
 }
 
 /// What happened.
@@ -91,10 +123,27 @@ pub enum Input<T> {
 pub enum Outcome {
     /// Handled: it is acknowledged.
     Ack,
-    /// Not handled: it runs again here after a delay, and holds its key until then.
+    /// Not handled: it runs again here after a delay, and holds its key until then;
+    /// after the last attempt it goes to the dead letters.
     Failed {
         /// The delay; without it, that of [`Config::retry`].
         retry_after: Option<Duration>,
+        /// Why, for the dead letter.
+        error: Box<str>,
+    },
+    /// It will never be handled: it goes to the dead letters at once.
+    DeadLetter {
+        /// Why.
+        reason: Reason,
+        /// The error, or what was said.
+        error: Box<str>,
+    },
+    /// It is stored as a dead letter: it is settled.
+    Buried,
+    /// It could not be stored as a dead letter: its key waits, and it is tried again.
+    NotBuried {
+        /// Why.
+        error: Box<str>,
     },
     /// It is given back to the server, to be delivered again.
     Nak {
@@ -133,6 +182,16 @@ pub enum DeliveryEvent {
         stream_seq: u64,
         /// Which attempt failed; the first is 1.
         attempt: u32,
+        /// The delay.
+        delay: Duration,
+    },
+    /// A message could not be stored as a dead letter. It is tried again after the
+    /// delay; its key waits.
+    NotBuried {
+        /// The message's sequence in its stream.
+        stream_seq: u64,
+        /// Why.
+        error: Box<str>,
         /// The delay.
         delay: Duration,
     },

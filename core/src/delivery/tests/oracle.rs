@@ -181,7 +181,7 @@ impl World {
             Op::Ack(number) => self.finish(number, Outcome::Ack)?,
             Op::Fail(number, after) => {
                 let retry_after = after.map(Duration::from_millis);
-                self.finish(number, Outcome::Failed { retry_after })?;
+                self.finish(number, failed(retry_after))?;
             }
             Op::Nak(number, after) => self.finish(number, nak(after))?,
             Op::Return(number) => self.finish(number, Outcome::Returned)?,
@@ -354,7 +354,7 @@ proptest! {
             let input = match what {
                 0..=3 => Some(message(seq, key.checked_sub(1), time % 5)),
                 4 => ended(Outcome::Ack),
-                5 => ended(Outcome::Failed { retry_after: after }),
+                5 => ended(failed(after)),
                 6 => ended(Outcome::Nak { after }),
                 7 => ended(Outcome::Returned),
                 8 => id.map(|id| Input::Progress { id }),
