@@ -65,6 +65,11 @@ pub(super) async fn start(
         ack_wait: options.ack_wait,
         retry: Retry::default(),
         attempts: None,
+        key_share: usize::MAX,
+        at_share: delivery::AtShare::Stall,
+        suspect_after: 5,
+        crash_limit: 10,
+        batch: None,
         seed: inner.random(),
     });
     let driver = Driver {
@@ -296,6 +301,7 @@ impl Driver {
                 key,
                 item,
                 reply,
+                redriven: false,
             },
         );
     }
@@ -306,6 +312,11 @@ impl Driver {
         while let Some(output) = self.delivery.poll() {
             match output {
                 delivery::Output::Run(job) => self.run_job(job),
+                delivery::Output::RunBatch(jobs) => {
+                    for job in jobs {
+                        self.run_job(job);
+                    }
+                }
                 delivery::Output::Publish(message) => {
                     // Core NATS has nothing to acknowledge.
                     if acknowledged {
