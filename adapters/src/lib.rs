@@ -33,7 +33,8 @@
 //!
 //! - [`Bus`], [`Builder`]: open, close, configure.
 //! - [`Topic`], [`Event`], [`Raw`], [`Outcome`], [`Receipt`]: publish.
-//! - [`Subscribe`], [`Delivery`], [`Handled`], [`Deliveries`], [`Settle`]: handle.
+//! - [`Subscribe`], [`Delivery`], [`Handled`], [`Failure`], [`Layer`], [`Batch`],
+//!   [`Deliveries`], [`Settle`]: handle.
 //! - [`Stream`], [`TopicConfig`]: how events are kept.
 //! - [`News`]: what changes or fails without a caller to tell.
 //! - [`link`], [`runtime`]: what the bus stands on, and how to bring your own.
@@ -62,10 +63,12 @@ pub use error::{
     Class, Invalid, OpenError, OptionError, PublishError, StreamError, SubscribeError, TopicError,
 };
 pub use event::{Event, Raw};
+pub use jetbus_core::delivery::{AtShare, Batch};
 pub use jetbus_core::envelope::Event as EventFields;
 pub use jetbus_core::headers::{HeaderError, Headers};
 pub use jetbus_core::jetstream::api::ApiError;
 pub use jetbus_core::provision::{Difference, ProvisionError};
+pub use jetbus_core::retry::Retry;
 pub use jetbus_core::subject::NameError;
 pub use jetbus_core::{Time, Timestamp};
 pub use link::EmbeddedBroker;
@@ -74,6 +77,8 @@ pub use link::NatsOptions;
 pub use news::{News, NewsStream};
 pub use publish::{Outcome, Receipt, Topic};
 pub use subscribe::{
-    Deliveries, Delivery, Handled, IntoHandled, Settle, SettleError, Start, Subscribe,
-    Subscription, SubscriptionStats,
+    Bare, Classes, Deliveries, Delivery, Failure, Handled, Handler, IntoHandled, IntoHandledBatch,
+    Layer, Service, Settle, SettleError, Start, Subscribe, Subscription, SubscriptionStats, Within,
 };
+#[cfg(feature = "tower")]
+pub use subscribe::{FromTower, Innermost, Towered, tower};
