@@ -1,6 +1,5 @@
 //! What the driver of a subscription shares with its workers.
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +11,7 @@ use jetbus_core::shared::handoff::{Handoff, Worker};
 use super::delivery::Item;
 use super::subscription::{Control, SubscriptionStats};
 use crate::bus::{Inner, Running};
-use crate::news::News;
+use crate::news::{News, PullNews};
 
 /// The word of whoever handled an event.
 pub(crate) type Done = (JobId, Outcome);
@@ -133,10 +132,10 @@ impl Lanes {
     }
 
     /// Tells what the machine that pulls found.
-    pub(crate) fn tell_pull(&self, what: impl fmt::Display) {
+    pub(crate) fn tell_pull(&self, what: PullNews) {
         self.bus.news.tell(&News::Pull {
             topic: Arc::clone(&self.topic),
-            what: what.to_string().into(),
+            what,
         });
     }
 }
