@@ -256,18 +256,10 @@ impl Pull {
         self.owed.total()
     }
 
-    /// Messages that the server may have sent and that did not come, of all pulls since
-    /// [`moved`](Self::moved): no more than these.
-    #[must_use]
-    pub const fn missing(&self) -> usize {
-        self.owed.missing()
-    }
-
     /// From now on replies go to another inbox. What pulls before owe will not come.
     pub fn moved(&mut self, inbox: Subject) {
         self.config.inbox = inbox;
         self.owed.void();
-        self.owed.account();
     }
 
     /// A subject of the inbox that answers no pull: what is published to it is heard

@@ -246,10 +246,10 @@ fn true_handling(history: &History, runs: &[Run<'_>], found: &mut Vec<Violation>
 
 /// In one process the first successes of a key come in the order of the stream.
 ///
-/// Two excuses. The earlier event had never reached this process when the later one
-/// did, because the network had lost a delivery of it or another process shares the
-/// group: the server then delivers it later, and nobody here could know of it. Or it
-/// was given back, did not come again in time, and the bus told so.
+/// Two excuses. Where processes share a group, the earlier event was pending when the
+/// later one came here: it had been delivered, and had not arrived here. Whether
+/// another process has it, or the network lost it, nobody here can know. Or it was
+/// given back, did not come again in time, and the bus told so.
 fn order(history: &History, runs: &[Run<'_>], found: &mut Vec<Violation>) {
     let passages = Passages::of(history);
     let told: BTreeSet<_> = history
@@ -285,16 +285,17 @@ fn order(history: &History, runs: &[Run<'_>], found: &mut Vec<Violation>) {
                 continue;
             }
             let overtaking = line.range(earlier + 1..).find(|(later, run)| {
-                let missing = known.is_some_and(|known| {
+                let shared = known.filter(|known| known.buses > 1);
+                let elsewhere = shared.is_some_and(|known| {
                     let [earlier, later] = [earlier, later].map(|sequence| Passage {
                         bus: *bus,
                         consumer: known.consumer.clone(),
                         stream: late.stream.to_owned(),
                         sequence: *sequence,
                     });
-                    passages.missing(&earlier, &later, known.buses)
+                    passages.elsewhere(&earlier, &later)
                 });
-                run.ended < late.ended && !missing
+                run.ended < late.ended && !elsewhere
             });
             if let Some((later, _)) = overtaking {
                 found.push(Violation::OutOfOrder {
@@ -309,48 +310,47 @@ fn order(history: &History, runs: &[Run<'_>], found: &mut Vec<Violation>) {
     }
 }
 
-/// When each delivery first arrived and was first lost.
+/// When a message first arrived at a process, and was first delivered to any.
 struct Passages {
-    arrived: BTreeMap<(usize, String, String, u64), usize>,
-    lost: BTreeMap<(usize, String, String, u64), usize>,
+    arrived: BTreeMap<Passage, usize>,
+    delivered: BTreeMap<Passage, usize>,
 }
 
 impl Passages {
     fn of(history: &History) -> Self {
         let mut passages = Self {
             arrived: BTreeMap::new(),
-            lost: BTreeMap::new(),
+            delivered: BTreeMap::new(),
         };
         for (place, (_, entry)) in history.entries.iter().enumerate() {
-            match entry {
-                Entry::Arrived(passage) => passages.arrived.entry(id(passage)).or_insert(place),
-                Entry::Lost(passage) => passages.lost.entry(id(passage)).or_insert(place),
-                _ => continue,
+            let (Entry::Arrived(passage) | Entry::Lost(passage)) = entry else {
+                continue;
             };
+            let anywhere = Passage {
+                bus: 0,
+                ..passage.clone()
+            };
+            passages.delivered.entry(anywhere).or_insert(place);
+            if matches!(entry, Entry::Arrived(_)) {
+                passages.arrived.entry(passage.clone()).or_insert(place);
+            }
         }
         passages
     }
 
-    /// Whether a message had not come when a later one did, and may have been missing.
-    fn missing(&self, earlier: &Passage, later: &Passage, buses: usize) -> bool {
-        let Some(place) = self.arrived.get(&id(later)) else {
+    /// Whether a message, when a later one came, had been delivered and had not come
+    /// here: another process may have it, or have lost it.
+    fn elsewhere(&self, earlier: &Passage, later: &Passage) -> bool {
+        let Some(place) = self.arrived.get(later) else {
             return false;
         };
         let before = |first: Option<&usize>| first.is_some_and(|first| first < place);
-        let arrived = before(self.arrived.get(&id(earlier)));
-        let lost = before(self.lost.get(&id(earlier)));
-        !arrived && buses > 1 && (lost || true)
+        let anywhere = Passage {
+            bus: 0,
+            ..earlier.clone()
+        };
+        !before(self.arrived.get(earlier)) && before(self.delivered.get(&anywhere))
     }
-}
-
-fn id(passage: &Passage) -> (usize, String, String, u64) {
-    let Passage {
-        bus,
-        consumer,
-        stream,
-        sequence,
-    } = passage;
-    (*bus, consumer.clone(), stream.clone(), *sequence)
 }
 
 /// In one process handlers of one key of a group never run at once.

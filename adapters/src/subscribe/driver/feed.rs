@@ -35,6 +35,9 @@ pub(super) struct Feed {
     phase: Phase,
     /// Pulls on their way to the link. Good for one connection only.
     pulls: VecDeque<Outbound>,
+    /// Places for messages. The server may send twice as many, when it answers pulls
+    /// that were believed lost.
+    window: usize,
     /// Whether messages are events, whose key is in their envelope.
     events: bool,
     /// Numbers messages of core NATS, which have no sequence.
@@ -137,6 +140,7 @@ impl Feed {
             inbox: Some(inbox),
             phase: Phase::Open,
             pulls: VecDeque::new(),
+            window,
             events,
             received: 0,
         })
@@ -333,7 +337,7 @@ impl Feed {
             filter: wanted.filters.first().cloned().unwrap_or_default(),
             created: stream.line.place.made.clone(),
             reach: stream.line.reach.clone(),
-            most: stream.pull.missing(),
+            most: self.window.saturating_mul(2),
             reply: stream.line.reply.clone(),
         };
         let recall = moved(Arc::clone(&self.bus), known, self.events);

@@ -24,8 +24,6 @@ pub(super) struct Owed {
     /// When the newest pull is over.
     last_over: Time,
     total: usize,
-    /// What was owed by pulls that were given up: it may have been lost on its way.
-    given_up: usize,
     /// The next pull's number.
     next: u64,
     /// Pulls before this one are void.
@@ -46,16 +44,6 @@ struct Pull {
 impl Owed {
     pub(super) const fn total(&self) -> usize {
         self.total
-    }
-
-    /// What was owed and may have been sent, though nothing came: at most so much.
-    pub(super) const fn missing(&self) -> usize {
-        self.total.saturating_add(self.given_up)
-    }
-
-    /// What was missing is accounted for.
-    pub(super) const fn account(&mut self) {
-        self.given_up = 0;
     }
 
     /// Pulls believed to owe something.
@@ -90,9 +78,6 @@ impl Owed {
 
     /// Counts a message. One more than is owed answers a void pull.
     pub(super) fn delivered(&mut self) {
-        if self.total == 0 {
-            self.given_up = self.given_up.saturating_sub(1);
-        }
         self.total = self.total.saturating_sub(1);
         match self.pulls.front_mut() {
             Some(pull) => {
@@ -134,7 +119,6 @@ impl Owed {
         self.pulls.clear();
         self.ended.clear();
         self.adrift = 0;
-        self.given_up = self.missing();
         self.total = 0;
         self.current = self.next;
     }
@@ -145,12 +129,10 @@ impl Owed {
             && pull.over <= now
         {
             self.total -= pull.owes;
-            self.given_up = self.given_up.saturating_add(pull.owes);
             self.pulls.pop_front();
         }
         if self.adrift > 0 && self.adrift_over <= now {
             self.total -= self.adrift;
-            self.given_up = self.given_up.saturating_add(self.adrift);
             self.adrift = 0;
         }
     }

@@ -205,28 +205,40 @@ fn a_key_out_of_order_is_found() {
         entries.insert(8, Entry::Lost(passage(1)));
     });
     assert_eq!(check(&early), from_ref(&expected));
-    // That it had not come does not help when none was lost.
-    let unexplained = changed(|entries| {
-        swapped(entries);
-        entries.swap(8, 9);
-    });
-    assert_eq!(check(&unexplained), [expected]);
+    // Nor does it when nobody shares the group: it was to be asked for again.
+    assert_eq!(check(&lost_first()), [expected]);
 }
 
-#[test]
-fn an_event_that_came_late_is_excused() {
-    let lost = changed(|entries| {
+/// The first delivery of the earlier event was lost, and it came after the later one.
+fn lost_first() -> History {
+    changed(|entries| {
         swapped(entries);
         entries[8] = Entry::Lost(passage(1));
         entries.insert(12, Entry::Arrived(passage(1)));
-    });
+    })
+}
+
+#[test]
+fn an_event_that_was_pending_elsewhere_is_excused() {
+    let mut lost = lost_first();
+    lost.groups[0].buses = 2;
     assert_eq!(check(&lost), []);
-    let mut shared = changed(|entries| {
-        swapped(entries);
-        entries.swap(8, 9);
-    });
-    shared.groups[0].buses = 2;
-    assert_eq!(check(&shared), []);
+    let elsewhere = |entry: Entry| {
+        let mut shared = changed(|entries| {
+            swapped(entries);
+            entries[8] = entry;
+            entries.insert(12, Entry::Arrived(passage(1)));
+        });
+        shared.groups[0].buses = 2;
+        check(&shared)
+    };
+    let other = Passage {
+        bus: 1,
+        ..passage(1)
+    };
+    assert_eq!(elsewhere(Entry::Arrived(other)), []);
+    // Nobody had been given it.
+    assert_eq!(elsewhere(Entry::Up { bus: 1 }).len(), 1);
 }
 
 #[test]
