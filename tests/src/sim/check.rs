@@ -246,10 +246,10 @@ fn true_handling(history: &History, runs: &[Run<'_>], found: &mut Vec<Violation>
 
 /// In one process the first successes of a key come in the order of the stream.
 ///
-/// Two excuses. Where processes share a group, the earlier event was pending when the
-/// later one came here: it had been delivered, and had not arrived here. Whether
-/// another process has it, or the network lost it, nobody here can know. Or it was
-/// given back, did not come again in time, and the bus told so.
+/// Two excuses. Where processes share a group, the earlier event had not come here when
+/// the later one did. The server had delivered it before, for it delivers in order:
+/// whether another process has it, or it was lost on its way, nobody here can know. Or
+/// it was given back, did not come again in time, and the bus told so.
 fn order(history: &History, runs: &[Run<'_>], found: &mut Vec<Violation>) {
     let passages = Passages::of(history);
     let told: BTreeSet<_> = history
@@ -286,16 +286,16 @@ fn order(history: &History, runs: &[Run<'_>], found: &mut Vec<Violation>) {
             }
             let overtaking = line.range(earlier + 1..).find(|(later, run)| {
                 let shared = known.filter(|known| known.buses > 1);
-                let elsewhere = shared.is_some_and(|known| {
+                let missing = shared.is_some_and(|known| {
                     let [earlier, later] = [earlier, later].map(|sequence| Passage {
                         bus: *bus,
                         consumer: known.consumer.clone(),
                         stream: late.stream.to_owned(),
                         sequence: *sequence,
                     });
-                    passages.elsewhere(&earlier, &later)
+                    passages.missing(&earlier, &later)
                 });
-                run.ended < late.ended && !elsewhere
+                run.ended < late.ended && !missing
             });
             if let Some((later, _)) = overtaking {
                 found.push(Violation::OutOfOrder {
@@ -310,46 +310,26 @@ fn order(history: &History, runs: &[Run<'_>], found: &mut Vec<Violation>) {
     }
 }
 
-/// When a message first arrived at a process, and was first delivered to any.
-struct Passages {
-    arrived: BTreeMap<Passage, usize>,
-    delivered: BTreeMap<Passage, usize>,
-}
+/// When each message first arrived at each process.
+struct Passages(BTreeMap<Passage, usize>);
 
 impl Passages {
     fn of(history: &History) -> Self {
-        let mut passages = Self {
-            arrived: BTreeMap::new(),
-            delivered: BTreeMap::new(),
-        };
+        let mut arrived = BTreeMap::new();
         for (place, (_, entry)) in history.entries.iter().enumerate() {
-            let (Entry::Arrived(passage) | Entry::Lost(passage)) = entry else {
-                continue;
-            };
-            let anywhere = Passage {
-                bus: 0,
-                ..passage.clone()
-            };
-            passages.delivered.entry(anywhere).or_insert(place);
-            if matches!(entry, Entry::Arrived(_)) {
-                passages.arrived.entry(passage.clone()).or_insert(place);
+            if let Entry::Arrived(passage) = entry {
+                arrived.entry(passage.clone()).or_insert(place);
             }
         }
-        passages
+        Self(arrived)
     }
 
-    /// Whether a message, when a later one came, had been delivered and had not come
-    /// here: another process may have it, or have lost it.
-    fn elsewhere(&self, earlier: &Passage, later: &Passage) -> bool {
-        let Some(place) = self.arrived.get(later) else {
+    /// Whether a message had not come here when a later one did.
+    fn missing(&self, earlier: &Passage, later: &Passage) -> bool {
+        let Some(place) = self.0.get(later) else {
             return false;
         };
-        let before = |first: Option<&usize>| first.is_some_and(|first| first < place);
-        let anywhere = Passage {
-            bus: 0,
-            ..earlier.clone()
-        };
-        !before(self.arrived.get(earlier)) && before(self.delivered.get(&anywhere))
+        self.0.get(earlier).is_none_or(|first| first > place)
     }
 }
 
