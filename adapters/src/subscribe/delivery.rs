@@ -7,7 +7,7 @@ use bytes::Bytes;
 use jetbus_core::delivery::Job;
 use jetbus_core::envelope::Event;
 use jetbus_core::jetstream::ack::Meta;
-use jetbus_core::{Headers, Message, Timestamp};
+use jetbus_core::{Headers, Message, Timestamp, envelope};
 use serde::de::DeserializeOwned;
 
 /// An event delivered to a handler.
@@ -120,11 +120,20 @@ impl<T> fmt::Debug for Delivery<T> {
 }
 
 impl Item {
+    /// Reads the envelope, if there should be one.
+    pub(super) fn new(message: Message, events: bool) -> Self {
+        let read = || envelope::decode_owned(&message.payload).map_err(|error| error.to_string());
+        Self {
+            event: events.then(read),
+            message,
+        }
+    }
+
     pub(crate) fn key(&self) -> Option<&str> {
         match &self.event {
             Some(Ok(event)) => Some(&event.aggregate_id),
             Some(Err(_)) => None,
-            None => jetbus_core::envelope::raw_key(&self.message.headers),
+            None => envelope::raw_key(&self.message.headers),
         }
     }
 }

@@ -6,7 +6,9 @@
 //! the earliest deadline.
 
 mod feed;
+mod line;
 mod outbox;
+mod recalling;
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -17,10 +19,10 @@ use bytes::Bytes;
 use futures_channel::{mpsc, oneshot};
 use futures_core::Stream as _;
 use futures_core::future::BoxFuture;
-use jetbus_core::delivery::{self, Delivery, JobId, Outcome};
+use jetbus_core::delivery::{self, Delivery, DeliveryEvent, JobId, Outcome};
 use jetbus_core::jetstream::ack::Meta;
 use jetbus_core::shared::counters::Handle;
-use jetbus_core::{Message, Time, envelope};
+use jetbus_core::{Message, Time};
 
 use self::feed::Feed;
 use self::outbox::Outbox;
@@ -52,7 +54,7 @@ pub(super) async fn start(
         .subscriptions
         .claim(&options.topic, options.group.as_deref())?;
     let source = consumer::prepare(inner, &options).await?;
-    let feed = Feed::open(inner, source, options.window).await?;
+    let feed = Feed::open(inner, source, options.window, options.events).await?;
 
     let (control, controls) = mpsc::channel(8);
     // The machine holds up to twice its window.
@@ -130,8 +132,10 @@ impl Driver {
         again |= self.session(now);
         again |= self.words(now, cx);
         again |= self.messages(now, cx);
+        again |= self.recalls(now, cx);
         for feed in &mut self.feeds {
-            again |= feed.repair(now, &self.lanes, cx);
+            let unsettled = || self.delivery.lowest_unsettled();
+            again |= feed.repair(now, unsettled, &self.lanes, cx);
             again |= feed.forgetting(cx);
         }
         self.delivery.handle(now, delivery::Input::Tick);
@@ -184,8 +188,11 @@ impl Driver {
         }
         self.stopping = true;
         let now = self.bus.runtime.now();
-        for feed in &mut self.feeds {
-            feed.stop(now);
+        for place in 0..self.feeds.len() {
+            let held = self.feeds.get_mut(place).map(|feed| feed.stop(now));
+            for (meta, message) in held.unwrap_or_default() {
+                self.receive(now, meta, message);
+            }
         }
         // What no worker took is as good as never handed out.
         self.lanes.handoff().close();
@@ -272,7 +279,7 @@ impl Driver {
             match feed.poll_next(now, cx) {
                 Poll::Pending => return false,
                 Poll::Ready(Some(message)) => {
-                    if let Some(meta) = feed.read(now, &message) {
+                    if let Some((meta, message)) = feed.read(now, message) {
                         self.receive(now, meta, message);
                     }
                 }
@@ -289,17 +296,45 @@ impl Driver {
         true
     }
 
+    /// What feeds found out about messages that were lost on their way.
+    fn recalls(&mut self, now: Time, cx: &mut Context<'_>) -> bool {
+        let mut any = false;
+        for place in 0..self.feeds.len() {
+            let Some(feed) = self.feeds.get_mut(place) else {
+                break;
+            };
+            let Poll::Ready(found) = feed.recalling(now, &self.lanes, cx) else {
+                continue;
+            };
+            any = true;
+            let Some(found) = found else {
+                self.stop();
+                continue;
+            };
+            if found.renewed {
+                self.delivery.handle(now, delivery::Input::Renewed);
+            }
+            for (meta, key) in found.lost {
+                self.delivery
+                    .handle(now, delivery::Input::Missing { meta, key });
+            }
+            for back in found.back {
+                self.outbox.push(back);
+            }
+            for (meta, message) in found.held {
+                self.receive(now, meta, message);
+            }
+        }
+        any
+    }
+
     fn receive(&mut self, now: Time, meta: Meta, message: Message) {
         self.counts.add::<RECEIVED>(1);
-        let event = self
-            .options
-            .events
-            .then(|| envelope::decode_owned(&message.payload).map_err(|error| error.to_string()));
         let reply = message
             .reply
             .clone()
             .unwrap_or_else(|| message.subject.clone());
-        let item = Arc::new(Item { message, event });
+        let item = Arc::new(Item::new(message, self.options.events));
         let key = item.key().filter(|_| !self.options.unordered);
         let key = key.map(|key| Bytes::copy_from_slice(key.as_bytes()));
         self.delivery.handle(
@@ -324,16 +359,22 @@ impl Driver {
                 delivery::Output::Publish(message) => {
                     // Core NATS has nothing to acknowledge.
                     if acknowledged {
+                        if let Some(feed) = self.feeds.first_mut() {
+                            feed.said(&message);
+                        }
                         self.outbox.push(message);
                     }
                 }
+                // The feeds know better who else reads: a gap may be a loss.
+                delivery::Output::Event(DeliveryEvent::SharedConsumer) => {}
                 delivery::Output::Event(event) => self.lanes.tell_delivery(&event),
             }
         }
         let free = self.delivery.free();
         let mut repairs = false;
         for feed in &mut self.feeds {
-            repairs |= feed.demand(now, free, &self.lanes);
+            let unsettled = || self.delivery.lowest_unsettled();
+            repairs |= feed.demand(now, free, unsettled, &self.lanes);
         }
         repairs
     }
