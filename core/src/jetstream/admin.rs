@@ -251,6 +251,37 @@ pub fn last_message(api: &Api, stream: &str, subject: &str) -> Request {
     request(api.message_get(stream), &body)
 }
 
+/// Asks for the first message at `seq` or after it whose subject `pattern` covers:
+/// [`stored_message`], else [`codes::MESSAGE_NOT_FOUND`].
+#[must_use]
+pub fn next_message(api: &Api, stream: &str, seq: u64, pattern: &str) -> Request {
+    #[derive(Serialize)]
+    struct Body<'a> {
+        seq: u64,
+        next_by_subj: &'a str,
+    }
+    let body = Body {
+        seq,
+        next_by_subj: pattern,
+    };
+    request(api.message_get(stream), &body)
+}
+
+/// Removes the message at a sequence; its bytes are not written over: [`Success`].
+#[must_use]
+pub fn delete_message(api: &Api, stream: &str, seq: u64) -> Request {
+    #[derive(Serialize)]
+    struct Body {
+        seq: u64,
+        no_erase: bool,
+    }
+    let body = Body {
+        seq,
+        no_erase: true,
+    };
+    request(api.message_delete(stream), &body)
+}
+
 /// What `CONSUMER.CREATE` may do (servers since 2.10).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub enum Action {
