@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 
 use futures_channel::mpsc;
 use futures_core::Stream;
+use jetbus_core::dead_letter::Reason;
 use tracing::{error, info, warn};
 
 use crate::link::ServerInfo;
@@ -72,6 +73,44 @@ pub enum News {
         /// The error, or the panic's message; cut to a bounded length.
         error: Arc<str>,
     },
+    /// An event was given up: it is stored as a dead letter, and settled. Later events
+    /// of its key go on.
+    DeadLettered {
+        /// The topic of the event.
+        topic: Arc<str>,
+        /// The group that gave it up.
+        group: Arc<str>,
+        /// The event's sequence in its stream.
+        sequence: u64,
+        /// Why.
+        reason: Reason,
+        /// The last error; cut to a bounded length.
+        error: Arc<str>,
+    },
+    /// An event was given up and could not be stored as a dead letter. Its key waits;
+    /// it is tried again after a delay that grows.
+    DeadLetterFailed {
+        /// The topic of the event.
+        topic: Arc<str>,
+        /// The group that gave it up.
+        group: Arc<str>,
+        /// The event's sequence in its stream.
+        sequence: u64,
+        /// Why it could not be stored.
+        error: Arc<crate::PublishError>,
+    },
+    /// An event was given up where no dead letters are kept: the server does not
+    /// deliver it again.
+    GivenUp {
+        /// The topic of the event.
+        topic: Arc<str>,
+        /// The event's sequence in its stream.
+        sequence: u64,
+        /// Why.
+        reason: Reason,
+        /// The last error; cut to a bounded length.
+        error: Arc<str>,
+    },
     /// A settle handle was dropped unsettled; its message was given back.
     Unsettled {
         /// The topic of the event.
@@ -114,9 +153,12 @@ impl News {
             | Self::LinkError { .. }
             | Self::Pull { .. }
             | Self::HandlerFailed { .. }
+            | Self::DeadLettered { .. }
             | Self::Unsettled { .. }
             | Self::Overtaken { .. } => warn!(news = ?self),
-            Self::PublishFailed { .. } => error!(news = ?self),
+            Self::PublishFailed { .. } | Self::DeadLetterFailed { .. } | Self::GivenUp { .. } => {
+                error!(news = ?self)
+            }
             // Told by the listener who missed them.
             Self::Missed { .. } => {}
         }

@@ -51,6 +51,8 @@ pub(super) struct Options {
     pub(super) ack_wait: Duration,
     /// Whether messages are events in envelopes.
     pub(super) events: bool,
+    /// Whether events that are given up are kept.
+    pub(super) dead_letters: bool,
 }
 
 impl Subscribe {
@@ -65,6 +67,7 @@ impl Subscribe {
                 window: 1_024,
                 ack_wait: Duration::from_secs(30),
                 events: true,
+                dead_letters: true,
             },
         }
     }

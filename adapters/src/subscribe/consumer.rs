@@ -11,6 +11,7 @@ use serde::Deserialize;
 
 use super::builder::{Options, Start};
 use crate::bus::Inner;
+use crate::dead_letters;
 use crate::error::{StreamError, SubscribeError, TopicError};
 use crate::provision as provisioning;
 use crate::streams::StreamEntry;
@@ -47,6 +48,9 @@ pub(super) enum Source {
         request: Subject,
         /// Where the consumer stood when the subscription began.
         place: Place,
+        /// It reads redriven events: a work queue, whose consumers start at the first
+        /// message.
+        redrives: bool,
     },
     /// What is published at the moment.
     Core {
@@ -119,6 +123,35 @@ pub(super) async fn prepare(bus: &Arc<Inner>, options: &Options) -> Result<Sourc
         .map_err(SubscribeError::Stream)
 }
 
+/// Makes ready what the subscription reads redriven events from, and the stream of
+/// dead letters, so that nothing is left to be made when an event is given up.
+pub(super) async fn redrives(
+    bus: &Arc<Inner>,
+    options: &Options,
+    letters: &dead_letters::Place,
+) -> Result<Source, SubscribeError> {
+    let (topic, group) = (&options.topic, options.group.as_deref().unwrap_or_default());
+    let names = &letters.names;
+    let name = names::durable(group, topic, None).map_err(SubscribeError::Name)?;
+    let pattern = names.redrive_pattern(group, topic);
+    let pattern = pattern.map_err(SubscribeError::Name)?;
+    let deadline = bus.runtime.now() + PATIENCE;
+    letters
+        .dead
+        .ensure(bus, deadline)
+        .await
+        .map_err(SubscribeError::Stream)?;
+    let mut wanted = WantedConsumer::durable("", name, pattern);
+    wanted.ack_wait = options.ack_wait;
+    let mut source = ready(bus, Arc::clone(&letters.redrive), wanted, None)
+        .await
+        .map_err(SubscribeError::Stream)?;
+    if let Source::Stream { redrives, .. } = &mut source {
+        *redrives = true;
+    }
+    Ok(source)
+}
+
 /// Makes stream and consumer ready; a consumer that has to be made again starts at
 /// `place`.
 async fn ready(
@@ -150,6 +183,7 @@ async fn ready(
                         created,
                         settled: ready.info.ack_floor.stream_seq,
                     },
+                    redrives: false,
                 });
             }
             Err(error) if error.is_stream_gone() => entry.doubt(),
@@ -177,13 +211,15 @@ pub(super) async fn again(bus: &Arc<Inner>, source: &Source) -> Result<(), Arc<S
         entry,
         wanted,
         place,
+        redrives,
         ..
     } = source
     else {
         return Ok(());
     };
     entry.doubt();
-    ready(bus, Arc::clone(entry), wanted.clone(), Some(place))
+    let place = (!redrives).then_some(place);
+    ready(bus, Arc::clone(entry), wanted.clone(), place)
         .await
         .map(drop)
 }

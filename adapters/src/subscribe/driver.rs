@@ -17,20 +17,22 @@ use bytes::Bytes;
 use futures_channel::{mpsc, oneshot};
 use futures_core::Stream as _;
 use futures_core::future::BoxFuture;
-use jetbus_core::delivery::{self, Delivery, JobId, Outcome};
+use jetbus_core::dead_letter::{Origin, Redriven};
+use jetbus_core::delivery::{self, Delivery, JobId, Outcome, Task};
 use jetbus_core::jetstream::ack::Meta;
 use jetbus_core::retry::Retry;
 use jetbus_core::shared::counters::Handle;
-use jetbus_core::{Message, Time, envelope};
+use jetbus_core::{Message, Time};
 
 use self::feed::Feed;
 use self::outbox::Outbox;
 use super::builder::Options;
-use super::consumer;
+use super::consumer::{self, Source};
 use super::delivery::Item;
 use super::lanes::{FAILED, HANDLED, Lanes, RECEIVED, Work};
 use super::subscription::{Control, Subscription};
 use crate::bus::{Bus, Claim, Inner};
+use crate::dead_letters::{Burials, Kept, Place};
 use crate::error::SubscribeError;
 
 /// Makes a worker: the task that handles events of these lanes.
@@ -38,6 +40,10 @@ pub(super) type Hire = Box<dyn Fn(Arc<Lanes>) -> BoxFuture<'static, ()> + Send>;
 
 /// How many messages and words are taken in before the task lets others run.
 const BUDGET: usize = 256;
+
+/// The most redriven events that are asked for at once: they come beside what fills
+/// the window.
+const REDRIVES: usize = 64;
 
 /// Starts a subscription: its stream and consumer are ready and its driver runs
 /// when this returns.
@@ -53,7 +59,15 @@ pub(super) async fn start(
         .subscriptions
         .claim(&options.topic, options.group.as_deref())?;
     let source = consumer::prepare(inner, &options).await?;
-    let feed = Feed::open(inner, source, options.window).await?;
+    let kept = kept(inner, &options, &source)?;
+    let redrives = match &kept {
+        Some(kept) => Some(consumer::redrives(inner, &options, &kept.place).await?),
+        None => None,
+    };
+    let mut feeds = vec![Feed::open(inner, source, options.window).await?];
+    if let Some(source) = redrives {
+        feeds.push(Feed::open(inner, source, options.window.min(REDRIVES)).await?);
+    }
 
     let (control, controls) = mpsc::channel(8);
     // The machine holds up to twice its window.
@@ -77,8 +91,9 @@ pub(super) async fn start(
         counts: lanes.counts(),
         lanes: Arc::clone(&lanes),
         controls,
-        feeds: vec![feed],
+        feeds,
         outbox: Outbox::new(Arc::clone(&inner.link)),
+        burials: Burials::new(inner, kept),
         delivery,
         hire,
         hired: 0,
@@ -94,6 +109,34 @@ pub(super) async fn start(
     Ok((Subscription::new(Arc::clone(&lanes), bus.clone()), lanes))
 }
 
+/// Where the dead letters of a subscription go. Without a group nobody could take
+/// them back, and every instance would store its own; what is not stored at all is
+/// gone anyway.
+fn kept(
+    bus: &Arc<Inner>,
+    options: &Options,
+    source: &Source,
+) -> Result<Option<Kept>, SubscribeError> {
+    let (Some(group), Source::Stream { .. }, true) = (&options.group, source, options.dead_letters)
+    else {
+        return Ok(None);
+    };
+    Ok(Some(Kept {
+        group: group.clone(),
+        topic: options.topic.clone(),
+        place: Place::of(bus).map_err(SubscribeError::Stream)?,
+    }))
+}
+
+/// Makes a redriven message what it was, and says where that was. One that somebody
+/// else published stays what it is.
+fn restore(message: &mut Message) -> Option<Box<Origin>> {
+    let Redriven { origin, headers } = Redriven::read(&message.headers).ok()?;
+    message.subject = origin.subject.clone();
+    message.headers = headers;
+    Some(Box::new(origin))
+}
+
 struct Driver {
     bus: Arc<Inner>,
     lanes: Arc<Lanes>,
@@ -102,6 +145,7 @@ struct Driver {
     /// Where messages come from.
     feeds: Vec<Feed>,
     outbox: Outbox,
+    burials: Burials,
     delivery: Delivery<Arc<Item>>,
     hire: Option<Hire>,
     hired: usize,
@@ -225,8 +269,13 @@ impl Driver {
         true
     }
 
-    /// What handlers said.
+    /// What handlers said, and whoever stores dead letters.
     fn words(&mut self, now: Time, cx: &mut Context<'_>) -> bool {
+        // As many as are stored at once.
+        while let Poll::Ready((id, outcome)) = self.burials.poll_done(cx) {
+            self.delivery
+                .handle(now, delivery::Input::Done { id, outcome });
+        }
         for _ in 0..BUDGET {
             let Poll::Ready(done) = self.lanes.handoff().poll_done(cx) else {
                 return false;
@@ -265,8 +314,9 @@ impl Driver {
             match feed.poll_next(now, cx) {
                 Poll::Pending => return false,
                 Poll::Ready(Some(message)) => {
+                    let redriven = feed.redriven();
                     if let Some(meta) = feed.read(now, &message) {
-                        self.receive(now, meta, message);
+                        self.receive(now, meta, message, redriven);
                     }
                 }
                 Poll::Ready(None) => {
@@ -282,17 +332,14 @@ impl Driver {
         true
     }
 
-    fn receive(&mut self, now: Time, meta: Meta, message: Message) {
+    fn receive(&mut self, now: Time, meta: Meta, mut message: Message, redriven: bool) {
         self.counts.add::<RECEIVED>(1);
-        let event = self
-            .options
-            .events
-            .then(|| envelope::decode_owned(&message.payload).map_err(|error| error.to_string()));
         let reply = message
             .reply
             .clone()
             .unwrap_or_else(|| message.subject.clone());
-        let item = Arc::new(Item { message, event });
+        let origin = redriven.then(|| restore(&mut message)).flatten();
+        let item = Arc::new(Item::new(message, self.options.events, origin));
         let key = item.key().map(|key| Bytes::copy_from_slice(key.as_bytes()));
         self.delivery.handle(
             now,
@@ -301,7 +348,7 @@ impl Driver {
                 key,
                 item,
                 reply,
-                redriven: false,
+                redriven,
             },
         );
     }
@@ -335,6 +382,10 @@ impl Driver {
     }
 
     fn run_job(&mut self, job: Work) {
+        if job.task != Task::Handle {
+            self.burials.start(job);
+            return;
+        }
         let handoff = self.lanes.handoff();
         if let Err(job) = handoff.push(job) {
             // The bus is closing: told to stop in a moment. (The lanes have room for

@@ -24,6 +24,8 @@ const WORDS: usize = 64;
 pub(super) struct Feed {
     bus: Arc<Inner>,
     source: Arc<Source>,
+    /// The most messages that are asked for at once.
+    most: usize,
     /// Of consumers; core NATS pushes by itself.
     pull: Option<Pull>,
     /// Until the subscription stops and all that was on its way has come.
@@ -74,6 +76,7 @@ impl Feed {
         Ok(Self {
             bus: Arc::clone(bus),
             source: Arc::new(source),
+            most: window,
             pull,
             inbox: Some(inbox),
             draining: false,
@@ -83,6 +86,11 @@ impl Feed {
             pulls: VecDeque::new(),
             received: 0,
         })
+    }
+
+    /// Whether its messages are dead letters that are tried again.
+    pub(super) fn redriven(&self) -> bool {
+        matches!(&*self.source, Source::Stream { redrives: true, .. })
     }
 
     /// Whether its messages are acknowledged; those of core NATS are not.
@@ -207,7 +215,7 @@ impl Feed {
         };
         let mut repairs = false;
         pull.handle(now, pull::Input::Tick);
-        pull.handle(now, pull::Input::Free(free));
+        pull.handle(now, pull::Input::Free(free.min(self.most)));
         while let Some(output) = pull.poll() {
             match output {
                 pull::Output::Publish(message) => self.pulls.push_back(message),
