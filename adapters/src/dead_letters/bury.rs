@@ -16,7 +16,7 @@ use super::place::Place;
 use crate::bus::Inner;
 use crate::error::PublishError;
 use crate::news::News;
-use crate::subscribe::{Done, Work};
+use crate::subscribe::Job;
 
 /// Below this many bytes a dead letter is not cut any further.
 const SMALLEST: usize = 1_024;
@@ -26,11 +26,11 @@ const SMALLEST: usize = 1_024;
 #[derive(Debug)]
 pub(crate) struct Burials {
     bus: Arc<Inner>,
-    /// `None`: events that are given up are not kept.
+    /// `None`: what is given up is not kept, the server is told to forget it.
     kept: Option<Arc<Kept>>,
     /// Each clone has a place of its own in the channel: as many as jobs.
-    word: mpsc::Sender<Done>,
-    words: mpsc::Receiver<Done>,
+    word: mpsc::Sender<(JobId, Outcome)>,
+    words: mpsc::Receiver<(JobId, Outcome)>,
 }
 
 /// Where the dead letters of a subscription go.
@@ -54,7 +54,7 @@ impl Burials {
     }
 
     /// Buries the message of a job; [`poll_done`](Self::poll_done) says how it went.
-    pub(crate) fn start(&self, job: Work) {
+    pub(crate) fn start(&self, job: Job) {
         let Task::Bury(letter) = job.task.clone() else {
             return;
         };
@@ -63,15 +63,12 @@ impl Burials {
             to: Some(self.word.clone()),
         };
         let Some(kept) = &self.kept else {
-            self.bus.news.tell(&News::GivenUp {
-                topic: job.item.message.subject.as_str().into(),
-                sequence: job.item.sequence(&job.meta),
-                reason: letter.reason,
-                error: letter.error.as_ref().into(),
-            });
-            let reason = format!("{}: {}", letter.reason, letter.error);
+            let Letter { reason, error, .. } = &*letter;
             word.say(Outcome::Term {
-                reason: Some(reason.into()),
+                reason: Some(match error.is_empty() {
+                    true => reason.as_str().into(),
+                    false => format!("{reason}: {error}").into(),
+                }),
             });
             return;
         };
@@ -82,7 +79,7 @@ impl Burials {
     }
 
     /// The word on a message that was to be buried.
-    pub(crate) fn poll_done(&mut self, cx: &mut Context<'_>) -> Poll<Done> {
+    pub(crate) fn poll_done(&mut self, cx: &mut Context<'_>) -> Poll<(JobId, Outcome)> {
         match Pin::new(&mut self.words).poll_next(cx) {
             Poll::Ready(Some(done)) => Poll::Ready(done),
             // It never ends: one sender is here.
@@ -95,7 +92,7 @@ impl Burials {
 /// that the message is not buried.
 struct Word {
     id: JobId,
-    to: Option<mpsc::Sender<Done>>,
+    to: Option<mpsc::Sender<(JobId, Outcome)>>,
 }
 
 impl Word {
@@ -116,7 +113,7 @@ impl Drop for Word {
 }
 
 /// Stores one dead letter, and tells how that went.
-async fn bury(bus: &Arc<Inner>, kept: &Kept, job: &Work, letter: &Letter) -> Outcome {
+async fn bury(bus: &Arc<Inner>, kept: &Kept, job: &Job, letter: &Letter) -> Outcome {
     let (topic, group) = (job.item.message.subject.as_str(), kept.group.as_str());
     let sequence = job.item.sequence(&job.meta);
     match store(bus, kept, job, letter).await {
@@ -146,7 +143,7 @@ async fn bury(bus: &Arc<Inner>, kept: &Kept, job: &Work, letter: &Letter) -> Out
 async fn store(
     bus: &Arc<Inner>,
     kept: &Kept,
-    job: &Work,
+    job: &Job,
     letter: &Letter,
 ) -> Result<(), PublishError> {
     let began = bus.runtime.now();

@@ -9,7 +9,7 @@ use jetbus_core::provision::{self, WantedConsumer};
 use jetbus_core::{Subject, Timestamp, names, subject};
 use serde::Deserialize;
 
-use super::builder::{Options, Start};
+use super::options::{Options, Start};
 use crate::bus::Inner;
 use crate::dead_letters;
 use crate::error::{StreamError, SubscribeError, TopicError};

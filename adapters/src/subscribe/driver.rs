@@ -20,23 +20,22 @@ use futures_core::future::BoxFuture;
 use jetbus_core::dead_letter::{Origin, Redriven};
 use jetbus_core::delivery::{self, Delivery, JobId, Outcome, Task};
 use jetbus_core::jetstream::ack::Meta;
-use jetbus_core::retry::Retry;
 use jetbus_core::shared::counters::Handle;
 use jetbus_core::{Message, Time};
 
 use self::feed::Feed;
 use self::outbox::Outbox;
-use super::builder::Options;
 use super::consumer::{self, Source};
 use super::delivery::Item;
-use super::lanes::{FAILED, HANDLED, Lanes, RECEIVED, Work};
+use super::lanes::{Done, FAILED, HANDLED, Lanes, RECEIVED, Work};
+use super::options::Options;
 use super::subscription::{Control, Subscription};
 use crate::bus::{Bus, Claim, Inner};
 use crate::dead_letters::{Burials, Kept, Place};
 use crate::error::SubscribeError;
 
 /// Makes a worker: the task that handles events of these lanes.
-pub(super) type Hire = Box<dyn Fn(Arc<Lanes>) -> BoxFuture<'static, ()> + Send>;
+pub(super) type Hire = Box<dyn Fn(&Arc<Lanes>) -> BoxFuture<'static, ()> + Send>;
 
 /// How many messages and words are taken in before the task lets others run.
 const BUDGET: usize = 256;
@@ -72,20 +71,15 @@ pub(super) async fn start(
     let (control, controls) = mpsc::channel(8);
     // The machine holds up to twice its window.
     let held = options.window.saturating_mul(2);
-    let lanes = Arc::new(Lanes::new(Arc::clone(inner), topic, held, control));
+    let lanes = Arc::new(Lanes::new(
+        Arc::clone(inner),
+        topic,
+        held,
+        options.handling(),
+        control,
+    ));
     claim.run(lanes.running());
-    let delivery = Delivery::new(delivery::Config {
-        window: options.window,
-        ack_wait: options.ack_wait,
-        retry: Retry::default(),
-        attempts: None,
-        key_share: usize::MAX,
-        at_share: delivery::AtShare::Stall,
-        suspect_after: 5,
-        crash_limit: 10,
-        batch: None,
-        seed: inner.random(),
-    });
+    let delivery = Delivery::new(options.delivery(inner.random()));
     let driver = Driver {
         bus: Arc::clone(inner),
         counts: lanes.counts(),
@@ -96,7 +90,7 @@ pub(super) async fn start(
         burials: Burials::new(inner, kept),
         delivery,
         hire,
-        hired: 0,
+        look_at: Time::ZERO,
         options,
         generation: 0,
         sleep: None,
@@ -148,7 +142,8 @@ struct Driver {
     burials: Burials,
     delivery: Delivery<Arc<Item>>,
     hire: Option<Hire>,
-    hired: usize,
+    /// When it is looked next whether a handler blocks its thread.
+    look_at: Time,
     options: Options,
     /// The session that the machines know of; 0 for none.
     generation: u64,
@@ -238,8 +233,8 @@ impl Driver {
         }
         // What no worker took is as good as never handed out.
         self.lanes.handoff().close();
-        while let Some(job) = self.lanes.handoff().take_back() {
-            self.delivery.take_back(job.id);
+        while let Some(work) = self.lanes.handoff().take_back() {
+            self.refused.extend(work.ids());
         }
         for id in self.refused.drain(..) {
             self.delivery.take_back(id);
@@ -280,16 +275,28 @@ impl Driver {
             let Poll::Ready(done) = self.lanes.handoff().poll_done(cx) else {
                 return false;
             };
-            let (id, outcome) = done;
-            match outcome {
-                Outcome::Ack | Outcome::Settled => self.counts.add::<HANDLED>(1),
-                Outcome::Failed { .. } => self.counts.add::<FAILED>(1),
-                _ => {}
-            }
-            self.delivery
-                .handle(now, delivery::Input::Done { id, outcome });
+            let input = match done {
+                Done::One(id, outcome) => {
+                    self.count(&outcome);
+                    delivery::Input::Done { id, outcome }
+                }
+                Done::Many(outcomes) => delivery::Input::BatchDone(outcomes),
+            };
+            self.delivery.handle(now, input);
+            // There is one worker less if it was dropped.
+            self.hire();
         }
         true
+    }
+
+    /// Workers count for themselves, the readers of streams do not.
+    fn count(&self, outcome: &Outcome) {
+        match outcome {
+            _ if self.hire.is_some() => {}
+            Outcome::Ack | Outcome::Settled => self.counts.add::<HANDLED>(1),
+            Outcome::Failed { .. } => self.counts.add::<FAILED>(1),
+            _ => {}
+        }
     }
 
     /// What the server sent, from every feed.
@@ -340,7 +347,8 @@ impl Driver {
             .unwrap_or_else(|| message.subject.clone());
         let origin = redriven.then(|| restore(&mut message)).flatten();
         let item = Arc::new(Item::new(message, self.options.events, origin));
-        let key = item.key().map(|key| Bytes::copy_from_slice(key.as_bytes()));
+        let key = item.key().filter(|_| !self.options.unordered);
+        let key = key.map(|key| Bytes::copy_from_slice(key.as_bytes()));
         self.delivery.handle(
             now,
             delivery::Input::Received {
@@ -358,12 +366,8 @@ impl Driver {
         let acknowledged = self.feeds.iter().any(Feed::acknowledged);
         while let Some(output) = self.delivery.poll() {
             match output {
-                delivery::Output::Run(job) => self.run_job(job),
-                delivery::Output::RunBatch(jobs) => {
-                    for job in jobs {
-                        self.run_job(job);
-                    }
-                }
+                delivery::Output::Run(job) => self.hand_out(Work::One(job)),
+                delivery::Output::RunBatch(jobs) => self.hand_out(Work::Many(jobs)),
                 delivery::Output::Publish(message) => {
                     // Core NATS has nothing to acknowledge.
                     if acknowledged {
@@ -381,31 +385,52 @@ impl Driver {
         repairs
     }
 
-    fn run_job(&mut self, job: Work) {
-        if job.task != Task::Handle {
-            self.burials.start(job);
-            return;
-        }
-        let handoff = self.lanes.handoff();
-        if let Err(job) = handoff.push(job) {
+    fn hand_out(&mut self, work: Work) {
+        let work = match work {
+            Work::One(job) if job.task != Task::Handle => {
+                self.burials.start(job);
+                return;
+            }
+            work => work,
+        };
+        if let Err(work) = self.lanes.handoff().push(work) {
             // The bus is closing: told to stop in a moment. (The lanes have room for
             // all that is held.)
-            self.refused.push(job.id);
+            self.refused.extend(work.ids());
             return;
         }
+        self.hire();
+    }
+
+    /// One more worker, if there is work for it.
+    fn hire(&self) {
+        let waiting = self.lanes.handoff().waiting();
         if let Some(hire) = &self.hire
-            && self.hired < self.options.concurrency
-            && handoff.waiting().jobs > handoff.waiting().idle
+            && waiting.jobs > waiting.idle
+            && self.lanes.hired() < self.options.concurrency()
         {
-            self.hired += 1;
-            self.bus.runtime.spawn(hire(Arc::clone(&self.lanes)));
+            self.bus.runtime.spawn(hire(&self.lanes));
         }
+    }
+
+    /// Looks whether a handler blocks its thread. When to look again.
+    fn look(&mut self, now: Time) -> Option<Time> {
+        self.hire.as_ref()?;
+        if now >= self.look_at {
+            self.look_at = self.lanes.look(now);
+        }
+        Some(self.look_at)
     }
 
     /// Whether the machines' next deadline has come; else wakes the task then.
     fn slept(&mut self, now: Time, cx: &mut Context<'_>) -> bool {
+        let look = self.look(now);
         let feeds = self.feeds.iter().filter_map(Feed::deadline);
-        let Some(deadline) = self.delivery.deadline().into_iter().chain(feeds).min() else {
+        let Some(deadline) = (self.delivery.deadline().into_iter())
+            .chain(look)
+            .chain(feeds)
+            .min()
+        else {
             self.sleep = None;
             return false;
         };

@@ -1,4 +1,5 @@
 use super::*;
+use crate::jetstream::ack::Meta;
 use crate::retry::Retry;
 
 mod oracle;

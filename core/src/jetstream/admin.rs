@@ -237,6 +237,22 @@ pub fn message_at(api: &Api, stream: &str, seq: u64) -> Request {
     request(api.message_get(stream), &Body { seq })
 }
 
+/// Asks for the first message at a sequence or after it whose subject `filter`
+/// covers: [`stored_message`], else [`codes::MESSAGE_NOT_FOUND`].
+#[must_use]
+pub fn next_message(api: &Api, stream: &str, seq: u64, filter: &str) -> Request {
+    #[derive(Serialize)]
+    struct Body<'a> {
+        seq: u64,
+        next_by_subj: &'a str,
+    }
+    let body = Body {
+        seq,
+        next_by_subj: filter,
+    };
+    request(api.message_get(stream), &body)
+}
+
 /// Asks for the last message of a subject: [`stored_message`], else
 /// [`codes::MESSAGE_NOT_FOUND`].
 #[must_use]
@@ -247,22 +263,6 @@ pub fn last_message(api: &Api, stream: &str, subject: &str) -> Request {
     }
     let body = Body {
         last_by_subj: subject,
-    };
-    request(api.message_get(stream), &body)
-}
-
-/// Asks for the first message at `seq` or after it whose subject `pattern` covers:
-/// [`stored_message`], else [`codes::MESSAGE_NOT_FOUND`].
-#[must_use]
-pub fn next_message(api: &Api, stream: &str, seq: u64, pattern: &str) -> Request {
-    #[derive(Serialize)]
-    struct Body<'a> {
-        seq: u64,
-        next_by_subj: &'a str,
-    }
-    let body = Body {
-        seq,
-        next_by_subj: pattern,
     };
     request(api.message_get(stream), &body)
 }
