@@ -212,7 +212,7 @@ impl News {
             | Self::Unsettled { .. }
             | Self::Overtaken { .. } => warn!(news = ?self),
             Self::PublishFailed { .. } | Self::DeadLetterFailed { .. } => {
-                error!(news = ?self)
+                error!(news = ?self);
             }
             // Told by the listener who missed them.
             Self::Missed { .. } => {}

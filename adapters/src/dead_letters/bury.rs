@@ -161,7 +161,9 @@ async fn store(
         ),
     };
     let wall = |at: Time| ago(bus.runtime.wall(), bus.runtime.now(), at);
-    origin.first_failed = origin.first_failed.or(letter.first_failed.map(wall));
+    origin.first_failed = origin
+        .first_failed
+        .or_else(|| letter.first_failed.map(wall));
     let record = Record {
         origin: &origin,
         key: item.key(),
