@@ -296,9 +296,8 @@ pub(crate) async fn a_lost_consumer_of_redrives_is_made_again(env: Env) {
                     .await;
             }
             _ => {
-                _ = admin
-                    .api("STREAM.DELETE.jetbus-redrive", &json!(null))
-                    .await
+                let gone = admin.api("STREAM.DELETE.jetbus-redrive", &json!(null));
+                assert_eq!(gone.await["success"], true);
             }
         }
         news(&env, "it is made again", &mut heard, |news| match news {
