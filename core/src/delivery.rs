@@ -194,13 +194,17 @@ impl<T: Clone> Delivery<T> {
     }
 
     /// How many messages may be asked for: the free places. While a key holds its
-    /// share and stalls the others, only what was given back or is missing has a
-    /// place.
+    /// share and stalls the others, only for what is waited for; and for that always,
+    /// also when others took its place, or what they wait for could never come.
     #[must_use]
     pub fn free(&self) -> usize {
-        let free = self.config.window.saturating_sub(self.held());
-        let stalled = self.config.at_share == AtShare::Stall && self.shares.any_full();
-        if stalled { free.min(self.vacant) } else { free }
+        let held = self.held();
+        let mut free = self.config.window.saturating_sub(held);
+        if self.config.at_share == AtShare::Stall && self.shares.any_full() {
+            free = free.min(self.vacant);
+        }
+        let awaiting = self.vacant > 0 && held < self.config.window.saturating_mul(2);
+        free.max(usize::from(awaiting))
     }
 
     /// Messages held: queued, running, waiting to run again, and those given back

@@ -85,6 +85,11 @@ impl Batches {
         self.running.remove(&number)
     }
 
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.running.is_empty() && self.filling.is_none() && self.odd == 0
+    }
+
     pub(super) fn clear(&mut self) {
         self.running.clear();
     }
@@ -208,9 +213,6 @@ impl<T: Clone> Delivery<T> {
             // The server has forgotten what is settled: nothing calls that back.
             let waits = key.is_some_and(|key| waiting.contains(key));
             if waits && outcome != Outcome::Settled {
-                if let Some(held) = self.keyed.item_mut(job.id) {
-                    held.untried();
-                }
                 continue;
             }
             let settles = matches!(
