@@ -29,7 +29,7 @@ pub(super) const HEARTBEAT: Duration = Duration::from_secs(2);
 const FORGOTTEN: Duration = Duration::from_secs(300);
 
 /// How often a consumer that could not be created is tried again.
-const REFUSALS: u32 = 2;
+const REFUSALS: u32 = 10;
 
 /// How long making a stream or consumer ready may take.
 const PATIENCE: Duration = Duration::from_secs(30);
