@@ -278,7 +278,6 @@ pub(crate) async fn what_nobody_would_handle_is_not_redriven(env: Env) {
 
 pub(crate) async fn a_lost_consumer_of_redrives_is_made_again(env: Env) {
     let bus = env.bus().await;
-    let mut heard = bus.news();
     let orders = bus.topic("orders.placed").unwrap();
     let (subscription, seen) = handling(&bus, "orders.placed", "billing", |event| {
         match event.redrives() {
@@ -288,6 +287,7 @@ pub(crate) async fn a_lost_consumer_of_redrives_is_made_again(env: Env) {
     })
     .await;
     let admin = Admin::connect(&env).await;
+    let mut heard = bus.news();
     for (round, lost) in ["consumer", "stream"].into_iter().enumerate() {
         match lost {
             "consumer" => {
