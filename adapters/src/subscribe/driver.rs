@@ -19,19 +19,21 @@ use bytes::Bytes;
 use futures_channel::{mpsc, oneshot};
 use futures_core::Stream as _;
 use futures_core::future::BoxFuture;
-use jetbus_core::delivery::{self, Delivery, DeliveryEvent, JobId, Outcome};
+use jetbus_core::dead_letter::{Origin, Redriven};
+use jetbus_core::delivery::{self, Delivery, DeliveryEvent, JobId, Outcome, Task};
 use jetbus_core::jetstream::ack::Meta;
 use jetbus_core::shared::counters::Handle;
 use jetbus_core::{Message, Time};
 
 use self::feed::Feed;
 use self::outbox::Outbox;
-use super::consumer;
+use super::consumer::{self, Source};
 use super::delivery::Item;
 use super::lanes::{Done, FAILED, HANDLED, Lanes, RECEIVED, Work};
 use super::options::Options;
 use super::subscription::{Control, Subscription};
 use crate::bus::{Bus, Claim, Inner};
+use crate::dead_letters::{Burials, Kept, Place};
 use crate::error::SubscribeError;
 
 /// Makes a worker: the task that handles events of these lanes.
@@ -39,6 +41,10 @@ pub(super) type Hire = Box<dyn Fn(&Arc<Lanes>) -> BoxFuture<'static, ()> + Send>
 
 /// How many messages and words are taken in before the task lets others run.
 const BUDGET: usize = 256;
+
+/// The most redriven events that are asked for at once: they come beside what fills
+/// the window.
+const REDRIVES: usize = 64;
 
 /// Starts a subscription: its stream and consumer are ready and its driver runs
 /// when this returns.
@@ -54,7 +60,16 @@ pub(super) async fn start(
         .subscriptions
         .claim(&options.topic, options.group.as_deref())?;
     let source = consumer::prepare(inner, &options).await?;
-    let feed = Feed::open(inner, source, options.window, options.events).await?;
+    let kept = kept(inner, &options, &source)?;
+    let redrives = match &kept {
+        Some(kept) => Some(consumer::redrives(inner, &options, &kept.place).await?),
+        None => None,
+    };
+    let (window, events) = (options.window, options.events);
+    let mut feeds = vec![Feed::open(inner, source, window, events).await?];
+    if let Some(source) = redrives {
+        feeds.push(Feed::open(inner, source, window.min(REDRIVES), events).await?);
+    }
 
     let (control, controls) = mpsc::channel(8);
     // The machine holds up to twice its window.
@@ -73,8 +88,9 @@ pub(super) async fn start(
         counts: lanes.counts(),
         lanes: Arc::clone(&lanes),
         controls,
-        feeds: vec![feed],
+        feeds,
         outbox: Outbox::new(Arc::clone(&inner.link)),
+        burials: Burials::new(inner, kept),
         delivery,
         hire,
         look_at: Time::ZERO,
@@ -90,6 +106,34 @@ pub(super) async fn start(
     Ok((Subscription::new(Arc::clone(&lanes), bus.clone()), lanes))
 }
 
+/// Where the dead letters of a subscription go. Without a group nobody could take
+/// them back, and every instance would store its own; what is not stored at all is
+/// gone anyway.
+fn kept(
+    bus: &Arc<Inner>,
+    options: &Options,
+    source: &Source,
+) -> Result<Option<Kept>, SubscribeError> {
+    let (Some(group), Source::Stream { .. }, true) = (&options.group, source, options.dead_letters)
+    else {
+        return Ok(None);
+    };
+    Ok(Some(Kept {
+        group: group.clone(),
+        topic: options.topic.clone(),
+        place: Place::of(bus).map_err(SubscribeError::Stream)?,
+    }))
+}
+
+/// Makes a redriven message what it was, and says where that was. One that somebody
+/// else published stays what it is.
+fn restore(message: &mut Message) -> Option<Box<Origin>> {
+    let Redriven { origin, headers } = Redriven::read(&message.headers).ok()?;
+    message.subject = origin.subject.clone();
+    message.headers = headers;
+    Some(Box::new(origin))
+}
+
 struct Driver {
     bus: Arc<Inner>,
     lanes: Arc<Lanes>,
@@ -98,6 +142,7 @@ struct Driver {
     /// Where messages come from.
     feeds: Vec<Feed>,
     outbox: Outbox,
+    burials: Burials,
     delivery: Delivery<Arc<Item>>,
     hire: Option<Hire>,
     /// When it is looked next whether a handler blocks its thread.
@@ -189,9 +234,12 @@ impl Driver {
         self.stopping = true;
         let now = self.bus.runtime.now();
         for place in 0..self.feeds.len() {
-            let held = self.feeds.get_mut(place).map(|feed| feed.stop(now));
-            for (meta, message) in held.unwrap_or_default() {
-                self.receive(now, meta, message);
+            let Some(feed) = self.feeds.get_mut(place) else {
+                break;
+            };
+            let redriven = feed.redriven();
+            for (meta, message) in feed.stop(now) {
+                self.receive(now, meta, message, redriven);
             }
         }
         // What no worker took is as good as never handed out.
@@ -227,8 +275,13 @@ impl Driver {
         true
     }
 
-    /// What handlers said.
+    /// What handlers said, and whoever stores dead letters.
     fn words(&mut self, now: Time, cx: &mut Context<'_>) -> bool {
+        // As many as are stored at once.
+        while let Poll::Ready((id, outcome)) = self.burials.poll_done(cx) {
+            self.delivery
+                .handle(now, delivery::Input::Done { id, outcome });
+        }
         for _ in 0..BUDGET {
             let Poll::Ready(done) = self.lanes.handoff().poll_done(cx) else {
                 return false;
@@ -279,8 +332,9 @@ impl Driver {
             match feed.poll_next(now, cx) {
                 Poll::Pending => return false,
                 Poll::Ready(Some(message)) => {
+                    let redriven = feed.redriven();
                     if let Some((meta, message)) = feed.read(now, message) {
-                        self.receive(now, meta, message);
+                        self.receive(now, meta, message, redriven);
                     }
                 }
                 Poll::Ready(None) => {
@@ -303,6 +357,7 @@ impl Driver {
             let Some(feed) = self.feeds.get_mut(place) else {
                 break;
             };
+            let redriven = feed.redriven();
             let Poll::Ready(found) = feed.recalling(now, &self.lanes, cx) else {
                 continue;
             };
@@ -311,30 +366,35 @@ impl Driver {
                 self.stop();
                 continue;
             };
-            if found.renewed {
-                self.delivery.handle(now, delivery::Input::Renewed);
-            }
-            for (meta, key) in found.lost {
-                self.delivery
-                    .handle(now, delivery::Input::Missing { meta, key });
+            // What is redriven has no place among the others to be kept for it.
+            if !redriven {
+                if found.renewed {
+                    self.delivery.handle(now, delivery::Input::Renewed);
+                }
+                for (meta, key) in found.lost {
+                    let key = key.filter(|_| !self.options.unordered);
+                    self.delivery
+                        .handle(now, delivery::Input::Missing { meta, key });
+                }
             }
             for back in found.back {
                 self.outbox.push(back);
             }
             for (meta, message) in found.held {
-                self.receive(now, meta, message);
+                self.receive(now, meta, message, redriven);
             }
         }
         any
     }
 
-    fn receive(&mut self, now: Time, meta: Meta, message: Message) {
+    fn receive(&mut self, now: Time, meta: Meta, mut message: Message, redriven: bool) {
         self.counts.add::<RECEIVED>(1);
         let reply = message
             .reply
             .clone()
             .unwrap_or_else(|| message.subject.clone());
-        let item = Arc::new(Item::new(message, self.options.events));
+        let origin = redriven.then(|| restore(&mut message)).flatten();
+        let item = Arc::new(Item::new(message, self.options.events, origin));
         let key = item.key().filter(|_| !self.options.unordered);
         let key = key.map(|key| Bytes::copy_from_slice(key.as_bytes()));
         self.delivery.handle(
@@ -344,7 +404,7 @@ impl Driver {
                 key,
                 item,
                 reply,
-                redriven: false,
+                redriven,
             },
         );
     }
@@ -380,6 +440,13 @@ impl Driver {
     }
 
     fn hand_out(&mut self, work: Work) {
+        let work = match work {
+            Work::One(job) if job.task != Task::Handle => {
+                self.burials.start(job);
+                return;
+            }
+            work => work,
+        };
         if let Err(work) = self.lanes.handoff().push(work) {
             // The bus is closing: told to stop in a moment. (The lanes have room for
             // all that is held.)

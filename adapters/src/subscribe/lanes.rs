@@ -191,7 +191,7 @@ impl Lanes {
     pub(crate) fn failed(&self, job: &Job, error: &str) {
         self.bus.news.tell(&News::HandlerFailed {
             topic: job.item.message.subject.as_str().into(),
-            sequence: job.meta.stream_seq,
+            sequence: job.item.sequence(&job.meta),
             attempt: job.attempt,
             error: error.into(),
         });
@@ -256,7 +256,9 @@ impl Lanes {
     pub(crate) fn tell_delivery(&self, event: &DeliveryEvent) {
         let news = match event {
             // Told with the error, where that is known.
-            DeliveryEvent::Retrying { .. } => return,
+            DeliveryEvent::Retrying { .. }
+            | DeliveryEvent::DeadLettered { .. }
+            | DeliveryEvent::NotBuried { .. } => return,
             DeliveryEvent::Returned { stream_seq } => News::Unsettled {
                 topic: Arc::clone(&self.topic),
                 sequence: *stream_seq,

@@ -35,7 +35,7 @@ pub(super) struct Feed {
     phase: Phase,
     /// Pulls on their way to the link. Good for one connection only.
     pulls: VecDeque<Outbound>,
-    /// Places for messages. The server may send twice as many, when it answers pulls
+    /// The most messages that are asked for at once. The server may send twice as many, when it answers pulls
     /// that were believed lost.
     window: usize,
     /// Whether messages are events, whose key is in their envelope.
@@ -144,6 +144,11 @@ impl Feed {
             events,
             received: 0,
         })
+    }
+
+    /// Whether its messages are dead letters that are tried again.
+    pub(super) fn redriven(&self) -> bool {
+        matches!(&*self.source, Source::Stream { redrives: true, .. })
     }
 
     /// Whether its messages are acknowledged; those of core NATS are not.
@@ -428,7 +433,9 @@ impl Feed {
             return false;
         };
         stream.pull.handle(now, pull::Input::Tick);
-        stream.pull.handle(now, pull::Input::Free(free));
+        stream
+            .pull
+            .handle(now, pull::Input::Free(free.min(self.window)));
         let mut lost = false;
         while let Some(output) = stream.pull.poll() {
             match output {
