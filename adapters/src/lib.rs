@@ -80,7 +80,7 @@ pub use jetbus_core::{Time, Timestamp};
 pub use link::EmbeddedBroker;
 #[cfg(feature = "nats")]
 pub use link::NatsOptions;
-pub use news::{News, NewsStream};
+pub use news::{News, NewsStream, PullNews};
 pub use publish::{Outcome, Receipt, Topic};
 pub use subscribe::{
     Bare, Classes, Deliveries, Delivery, Failure, Handled, Handler, IntoHandled, IntoHandledBatch,

@@ -1,5 +1,7 @@
 //! News: everything that changes or fails without a caller to tell.
 
+mod pull;
+
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,6 +13,7 @@ use futures_core::Stream;
 use jetbus_core::dead_letter::Reason;
 use tracing::{error, info, warn};
 
+pub use self::pull::PullNews;
 use crate::link::ServerInfo;
 
 /// How many unread news a listener may have before it misses some.
@@ -55,13 +58,12 @@ pub enum News {
         /// What was done or found.
         what: Arc<str>,
     },
-    /// A subscription saw no sign of life of its consumer, or was told to pull
-    /// again; it does so by itself.
+    /// A subscription does not get its events as it should, and looks after that.
     Pull {
         /// Its topic or pattern.
         topic: Arc<str>,
         /// What was found.
-        what: Arc<str>,
+        what: PullNews,
     },
     /// A handler failed. Its key waits while the event runs again after a delay or is
     /// stored as a dead letter.

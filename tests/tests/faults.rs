@@ -164,7 +164,8 @@ async fn an_idle_subscription_is_served_at_once_after_a_restart(env: Env) {
         assert_eq!(seen.all(), expected);
         // It came by itself, not because silence was noticed.
         while let Some(Some(next)) = future::poll_once(heard.next()).await {
-            let silent = matches!(&next, News::Pull { what, .. } if what.contains("heard"));
+            let silent =
+                matches!(&next, News::Pull { what, .. } if what.to_string().contains("heard"));
             assert!(!silent, "{next:?}");
         }
     }

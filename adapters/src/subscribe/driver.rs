@@ -6,7 +6,9 @@
 //! the earliest deadline.
 
 mod feed;
+mod line;
 mod outbox;
+mod recalling;
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -18,7 +20,7 @@ use futures_channel::{mpsc, oneshot};
 use futures_core::Stream as _;
 use futures_core::future::BoxFuture;
 use jetbus_core::dead_letter::{Origin, Redriven};
-use jetbus_core::delivery::{self, Delivery, JobId, Outcome, Task};
+use jetbus_core::delivery::{self, Delivery, DeliveryEvent, JobId, Outcome, Task};
 use jetbus_core::jetstream::ack::Meta;
 use jetbus_core::shared::counters::Handle;
 use jetbus_core::{Message, Time};
@@ -63,9 +65,9 @@ pub(super) async fn start(
         Some(kept) => Some(consumer::redrives(inner, &options, &kept.place).await?),
         None => None,
     };
-    let mut feeds = vec![Feed::open(inner, source, options.window).await?];
+    let mut feeds = vec![Feed::open(inner, source, options.window, options.events).await?];
     if let Some(source) = redrives {
-        feeds.push(Feed::open(inner, source, options.window.min(REDRIVES)).await?);
+        feeds.push(Feed::open(inner, source, options.window.min(REDRIVES), options.events).await?);
     }
 
     let (control, controls) = mpsc::channel(8);
@@ -174,8 +176,10 @@ impl Driver {
         again |= self.session(now);
         again |= self.words(now, cx);
         again |= self.messages(now, cx);
+        again |= self.recalls(now, cx);
         for feed in &mut self.feeds {
-            again |= feed.repair(now, &self.lanes, cx);
+            let unsettled = || self.delivery.lowest_unsettled();
+            again |= feed.repair(now, unsettled, &self.lanes, cx);
             again |= feed.forgetting(cx);
         }
         self.delivery.handle(now, delivery::Input::Tick);
@@ -228,8 +232,14 @@ impl Driver {
         }
         self.stopping = true;
         let now = self.bus.runtime.now();
-        for feed in &mut self.feeds {
-            feed.stop(now);
+        for place in 0..self.feeds.len() {
+            let Some(feed) = self.feeds.get_mut(place) else {
+                break;
+            };
+            let redriven = feed.redriven();
+            for (meta, message) in feed.stop(now) {
+                self.receive(now, meta, message, redriven);
+            }
         }
         // What no worker took is as good as never handed out.
         self.lanes.handoff().close();
@@ -322,7 +332,7 @@ impl Driver {
                 Poll::Pending => return false,
                 Poll::Ready(Some(message)) => {
                     let redriven = feed.redriven();
-                    if let Some(meta) = feed.read(now, &message) {
+                    if let Some((meta, message)) = feed.read(now, message) {
                         self.receive(now, meta, message, redriven);
                     }
                 }
@@ -337,6 +347,42 @@ impl Driver {
             }
         }
         true
+    }
+
+    /// What feeds found out about messages that were lost on their way.
+    fn recalls(&mut self, now: Time, cx: &mut Context<'_>) -> bool {
+        let mut any = false;
+        for place in 0..self.feeds.len() {
+            let Some(feed) = self.feeds.get_mut(place) else {
+                break;
+            };
+            let redriven = feed.redriven();
+            let Poll::Ready(found) = feed.recalling(now, &self.lanes, cx) else {
+                continue;
+            };
+            any = true;
+            let Some(found) = found else {
+                self.stop();
+                continue;
+            };
+            // What is redriven goes behind its key whenever it comes: nothing waits.
+            if !redriven {
+                if found.renewed {
+                    self.delivery.handle(now, delivery::Input::Renewed);
+                }
+                for (meta, key) in found.lost {
+                    self.delivery
+                        .handle(now, delivery::Input::Missing { meta, key });
+                }
+            }
+            for back in found.back {
+                self.outbox.push(back);
+            }
+            for (meta, message) in found.held {
+                self.receive(now, meta, message, redriven);
+            }
+        }
+        any
     }
 
     fn receive(&mut self, now: Time, meta: Meta, mut message: Message, redriven: bool) {
@@ -371,16 +417,22 @@ impl Driver {
                 delivery::Output::Publish(message) => {
                     // Core NATS has nothing to acknowledge.
                     if acknowledged {
+                        for feed in &mut self.feeds {
+                            feed.said(&message);
+                        }
                         self.outbox.push(message);
                     }
                 }
+                // The feeds know better who else reads: a gap may be a loss.
+                delivery::Output::Event(DeliveryEvent::SharedConsumer) => {}
                 delivery::Output::Event(event) => self.lanes.tell_delivery(&event),
             }
         }
         let free = self.delivery.free();
         let mut repairs = false;
         for feed in &mut self.feeds {
-            repairs |= feed.demand(now, free, &self.lanes);
+            let unsettled = || self.delivery.lowest_unsettled();
+            repairs |= feed.demand(now, free, unsettled, &self.lanes);
         }
         repairs
     }

@@ -1,6 +1,5 @@
 //! What the driver of a subscription shares with its workers.
 
-use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -16,7 +15,7 @@ use super::options::Handling;
 use super::subscription::{Control, SubscriptionStats};
 use super::watch::Posts;
 use crate::bus::{Inner, Running};
-use crate::news::News;
+use crate::news::{News, PullNews};
 
 /// An event to be handled now.
 pub(crate) type Job = delivery::Job<Arc<Item>>;
@@ -298,10 +297,10 @@ impl Lanes {
     }
 
     /// Tells what the machine that pulls found.
-    pub(crate) fn tell_pull(&self, what: impl fmt::Display) {
+    pub(crate) fn tell_pull(&self, what: PullNews) {
         self.bus.news.tell(&News::Pull {
             topic: Arc::clone(&self.topic),
-            what: what.to_string().into(),
+            what,
         });
     }
 }
