@@ -230,7 +230,7 @@ async fn ready(
 
 /// Makes the source ready again after it was found missing. Its stream is asked
 /// for too: it may have gone with it. A consumer that has to be made starts at
-/// `floor`, unless its stream is another one than at `place`.
+/// `floor`, unless its stream is another one than at `place`, or is a work queue.
 pub(super) async fn again(
     bus: &Arc<Inner>,
     source: &Source,

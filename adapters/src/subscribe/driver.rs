@@ -65,9 +65,10 @@ pub(super) async fn start(
         Some(kept) => Some(consumer::redrives(inner, &options, &kept.place).await?),
         None => None,
     };
-    let mut feeds = vec![Feed::open(inner, source, options.window, options.events).await?];
+    let (window, events) = (options.window, options.events);
+    let mut feeds = vec![Feed::open(inner, source, window, events).await?];
     if let Some(source) = redrives {
-        feeds.push(Feed::open(inner, source, options.window.min(REDRIVES), options.events).await?);
+        feeds.push(Feed::open(inner, source, window.min(REDRIVES), events).await?);
     }
 
     let (control, controls) = mpsc::channel(8);
@@ -365,12 +366,13 @@ impl Driver {
                 self.stop();
                 continue;
             };
-            // What is redriven goes behind its key whenever it comes: nothing waits.
+            // What is redriven has no place among the others to be kept for it.
             if !redriven {
                 if found.renewed {
                     self.delivery.handle(now, delivery::Input::Renewed);
                 }
                 for (meta, key) in found.lost {
+                    let key = key.filter(|_| !self.options.unordered);
                     self.delivery
                         .handle(now, delivery::Input::Missing { meta, key });
                 }

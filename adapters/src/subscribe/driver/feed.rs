@@ -29,15 +29,13 @@ const WORDS: usize = 64;
 pub(super) struct Feed {
     bus: Arc<Inner>,
     source: Arc<Source>,
-    /// The most messages that are asked for at once.
-    most: usize,
     /// Of consumers; core NATS pushes by itself.
     stream: Option<Pulled>,
     inbox: Option<Box<dyn Inbox>>,
     phase: Phase,
     /// Pulls on their way to the link. Good for one connection only.
     pulls: VecDeque<Outbound>,
-    /// Places for messages. The server may send twice as many, when it answers pulls
+    /// The most messages that are asked for at once. The server may send twice as many, when it answers pulls
     /// that were believed lost.
     window: usize,
     /// Whether messages are events, whose key is in their envelope.
@@ -138,7 +136,6 @@ impl Feed {
         Ok(Self {
             bus: Arc::clone(bus),
             source: Arc::new(source),
-            most: window,
             stream,
             inbox: Some(inbox),
             phase: Phase::Open,
@@ -439,7 +436,7 @@ impl Feed {
         stream.pull.handle(now, pull::Input::Tick);
         stream
             .pull
-            .handle(now, pull::Input::Free(free.min(self.most)));
+            .handle(now, pull::Input::Free(free.min(self.window)));
         let mut lost = false;
         while let Some(output) = stream.pull.poll() {
             match output {
