@@ -41,6 +41,13 @@
 //! Which of several suspects runs first is left to chance: those that are innocent
 //! get their turn before the guilty one has brought the process down for them all.
 //!
+//! # Batches
+//!
+//! With [`Config::batch`] messages are handed out many at a time, those of one key in
+//! order and only with all before them. One that is not settled calls back what
+//! follows in its key: that runs again after it. Dead letters and suspects are never
+//! among others.
+//!
 //! # Identity
 //!
 //! Stream sequence and time of storing name a message; the time tells a message
@@ -194,13 +201,17 @@ impl<T: Clone> Delivery<T> {
     }
 
     /// How many messages may be asked for: the free places. While a key holds its
-    /// share and stalls the others, only what was given back or is missing has a
-    /// place.
+    /// share and stalls the others, only for what is waited for; and for that always,
+    /// also when others took its place, or what they wait for could never come.
     #[must_use]
     pub fn free(&self) -> usize {
-        let free = self.config.window.saturating_sub(self.held());
-        let stalled = self.config.at_share == AtShare::Stall && self.shares.any_full();
-        if stalled { free.min(self.vacant) } else { free }
+        let held = self.held();
+        let mut free = self.config.window.saturating_sub(held);
+        if self.config.at_share == AtShare::Stall && self.shares.any_full() {
+            free = free.min(self.vacant);
+        }
+        let awaiting = self.vacant > 0 && held < self.config.window.saturating_mul(2);
+        free.max(usize::from(awaiting))
     }
 
     /// Messages held: queued, running, waiting to run again, and those given back

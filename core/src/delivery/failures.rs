@@ -19,15 +19,15 @@ impl<T: Clone> Delivery<T> {
         let Some(held) = self.keyed.item_mut(id) else {
             return;
         };
-        held.note_failure(now, error);
+        let failures = held.note_failure(now, error);
         let (stream_seq, attempt) = (held.meta.stream_seq, held.attempt);
         let random = self.random.next();
-        let delay = retry_after.unwrap_or_else(|| self.config.retry.delay(attempt, random));
+        let delay = retry_after.unwrap_or_else(|| self.config.retry.delay(failures, random));
         if self.stopping {
             self.give_back(now, id, Some(delay));
             return;
         }
-        if self.config.attempts.is_some_and(|most| attempt >= most) {
+        if self.config.attempts.is_some_and(|most| failures >= most) {
             self.bury(id, Reason::Exhausted);
             return;
         }

@@ -25,7 +25,7 @@ pub(super) struct Held<T> {
     pub(super) runs: u32,
     /// The number of the batch that it runs in.
     pub(super) batch: Option<u64>,
-    /// Of what failed here: when first, when last, and why.
+    /// Of what failed here: how often, when first, when last, and why.
     pub(super) failures: Option<Box<Failures>>,
     /// Set when it is to be stored as a dead letter.
     pub(super) letter: Option<Reason>,
@@ -36,6 +36,7 @@ pub(super) struct Held<T> {
 
 #[derive(Debug)]
 pub(super) struct Failures {
+    count: u32,
     first: Time,
     last: Time,
     error: Box<str>,
@@ -129,15 +130,17 @@ impl<T> Held<T> {
         }))
     }
 
-    pub(super) fn note_failure(&mut self, now: Time, error: Box<str>) {
-        let first = self
-            .failures
-            .as_ref()
-            .map_or(now, |failures| failures.first);
+    /// Notes that it failed, and says how often it has. To be given back is no failure.
+    pub(super) fn note_failure(&mut self, now: Time, error: Box<str>) -> u32 {
+        let before = self.failures.as_ref();
+        let count = before.map_or(0, |failures| failures.count);
+        let count = count.saturating_add(1);
         self.failures = Some(Box::new(Failures {
-            first,
+            count,
+            first: before.map_or(now, |failures| failures.first),
             last: now,
             error,
         }));
+        count
     }
 }

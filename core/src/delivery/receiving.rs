@@ -89,8 +89,9 @@ impl<T: Clone> Delivery<T> {
         self.seen.delivered(&meta);
         let stream_seq = meta.stream_seq;
         let nowhere = Subject::from_static("");
-        let held = Held::new(now, meta, false, nowhere, State::Away { due: true });
+        let mut held = Held::new(now, meta, false, nowhere, State::Away { due: true });
         let identity = held.identity();
+        held.pardoned = self.pardoned.get(identity).unwrap_or_default();
         if let Some(known) = self.table.get(&identity) {
             // Waited for already; this delivery was no sign of a crash, either.
             if let Some(away) = self.keyed.item_mut(*known).filter(|held| held.is_away()) {
@@ -105,7 +106,8 @@ impl<T: Clone> Delivery<T> {
             self.pardon(&held);
             return;
         }
-        if self.vacant >= self.config.window {
+        let window = self.config.window;
+        if self.vacant >= window || self.keyed.len() >= window.saturating_mul(3) {
             self.pardon(&held);
             self.tell(DeliveryEvent::NotReturned { stream_seq });
             return;

@@ -35,6 +35,16 @@ impl<V: Copy> Recent<V> {
         self.known.get(&identity).copied()
     }
 
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.order.len()
+    }
+
+    #[cfg(test)]
+    pub(super) fn capacity(&self) -> usize {
+        self.known.capacity().max(self.order.capacity())
+    }
+
     /// Remembers one more; the oldest is forgotten when there are too many.
     pub(super) fn remember(&mut self, identity: Identity, value: V) {
         if self.known.insert(identity, value).is_some() {
