@@ -36,12 +36,14 @@
 //! - [`Subscribe`], [`Delivery`], [`Handled`], [`Failure`], [`Layer`], [`Batch`],
 //!   [`Deliveries`], [`Settle`]: handle.
 //! - [`Stream`], [`TopicConfig`]: how events are kept.
+//! - [`DeadLetters`]: what was given up, to be looked at and tried again.
 //! - [`News`]: what changes or fails without a caller to tell.
 //! - [`link`], [`runtime`]: what the bus stands on, and how to bring your own.
 
 mod builder;
 mod bus;
 mod config;
+mod dead_letters;
 mod error;
 mod event;
 pub mod link;
@@ -59,10 +61,14 @@ pub use config::{
     Compression, Discard, OnMismatch, Persistence, Retention, Storage, Strategy, Stream,
     TopicConfig,
 };
+pub use dead_letters::{DeadLetterError, DeadLetterOptions, DeadLetterPage, DeadLetters, Redriven};
 pub use error::{
     Class, Invalid, OpenError, OptionError, PublishError, StreamError, SubscribeError, TopicError,
 };
 pub use event::{Event, Raw};
+pub use jetbus_core::dead_letter::{
+    DeadLetter, Filter as DeadLetterFilter, NotRedrivable, Origin, Reason, Unreadable,
+};
 pub use jetbus_core::delivery::{AtShare, Batch};
 pub use jetbus_core::envelope::Event as EventFields;
 pub use jetbus_core::headers::{HeaderError, Headers};
@@ -74,7 +80,7 @@ pub use jetbus_core::{Time, Timestamp};
 pub use link::EmbeddedBroker;
 #[cfg(feature = "nats")]
 pub use link::NatsOptions;
-pub use news::{News, NewsStream};
+pub use news::{News, NewsStream, PullNews};
 pub use publish::{Outcome, Receipt, Topic};
 pub use subscribe::{
     Bare, Classes, Deliveries, Delivery, Failure, Handled, Handler, IntoHandled, IntoHandledBatch,

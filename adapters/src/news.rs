@@ -1,5 +1,7 @@
 //! News: everything that changes or fails without a caller to tell.
 
+mod pull;
+
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,8 +10,10 @@ use std::time::Duration;
 
 use futures_channel::mpsc;
 use futures_core::Stream;
+use jetbus_core::dead_letter::Reason;
 use tracing::{error, info, warn};
 
+pub use self::pull::PullNews;
 use crate::link::ServerInfo;
 
 /// How many unread news a listener may have before it misses some.
@@ -54,13 +58,12 @@ pub enum News {
         /// What was done or found.
         what: Arc<str>,
     },
-    /// A subscription saw no sign of life of its consumer, or was told to pull
-    /// again; it does so by itself.
+    /// A subscription does not get its events as it should, and looks after that.
     Pull {
         /// Its topic or pattern.
         topic: Arc<str>,
         /// What was found.
-        what: Arc<str>,
+        what: PullNews,
     },
     /// A handler failed. Its key waits while the event runs again after a delay or is
     /// stored as a dead letter.
@@ -73,6 +76,32 @@ pub enum News {
         attempt: u32,
         /// The error, or the panic's message; cut to a bounded length.
         error: Arc<str>,
+    },
+    /// An event was given up: it is stored as a dead letter, and settled. Later events
+    /// of its key go on.
+    DeadLettered {
+        /// The topic of the event.
+        topic: Arc<str>,
+        /// The group that gave it up.
+        group: Arc<str>,
+        /// The event's sequence in its stream.
+        sequence: u64,
+        /// Why.
+        reason: Reason,
+        /// The last error; cut to a bounded length.
+        error: Arc<str>,
+    },
+    /// An event was given up and could not be stored as a dead letter. Its key waits;
+    /// it is tried again after a delay that grows.
+    DeadLetterFailed {
+        /// The topic of the event.
+        topic: Arc<str>,
+        /// The group that gave it up.
+        group: Arc<str>,
+        /// The event's sequence in its stream.
+        sequence: u64,
+        /// Why it could not be stored.
+        error: Arc<crate::PublishError>,
     },
     /// A handler blocks its thread for longer than its time and cannot be stopped. Told
     /// once for each attempt; when the whole runtime is blocked, only afterwards.
@@ -176,6 +205,7 @@ impl News {
             | Self::LinkError { .. }
             | Self::Pull { .. }
             | Self::HandlerFailed { .. }
+            | Self::DeadLettered { .. }
             | Self::HandlerStuck { .. }
             | Self::WrongOutcomes { .. }
             | Self::Discarded { .. }
@@ -183,7 +213,9 @@ impl News {
             | Self::KeyBacklogged { .. }
             | Self::Unsettled { .. }
             | Self::Overtaken { .. } => warn!(news = ?self),
-            Self::PublishFailed { .. } => error!(news = ?self),
+            Self::PublishFailed { .. } | Self::DeadLetterFailed { .. } => {
+                error!(news = ?self);
+            }
             // Told by the listener who missed them.
             Self::Missed { .. } => {}
         }

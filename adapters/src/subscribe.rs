@@ -2,7 +2,8 @@
 //!
 //! The way of a message: [`driver`] owns the machines that pull, order and settle;
 //! it hands what may run to [`lanes`], where [`worker`] tasks (or a
-//! [`stream::Deliveries`]) take it, and brings their word back to the machines.
+//! [`stream::Deliveries`]) take it, and brings their word back to the machines. What
+//! is given up never gets there: the driver has it stored.
 //!
 //! # The stages around a handler
 //!
@@ -21,7 +22,6 @@
 mod attempt;
 mod batch;
 mod builder;
-mod bury;
 mod confirm;
 mod consumer;
 mod delivery;
@@ -43,7 +43,7 @@ pub use confirm::SettleError;
 pub use delivery::Delivery;
 pub use failure::{Classes, Failure};
 pub use handled::{Handled, IntoHandled, IntoHandledBatch};
-pub(crate) use lanes::{Done, Work};
+pub(crate) use lanes::{Done, Job, Work};
 pub use options::Start;
 pub use service::{Bare, Handler, Layer, Service, Within};
 pub use stream::{Deliveries, Settle};

@@ -116,5 +116,5 @@ where
 
 /// The sequence that a batch is told by.
 fn first(jobs: &[Job]) -> u64 {
-    jobs.first().map_or(0, |job| job.meta.stream_seq)
+    jobs.first().map_or(0, |job| job.item.sequence(&job.meta))
 }

@@ -6,7 +6,9 @@
 //! the earliest deadline.
 
 mod feed;
+mod line;
 mod outbox;
+mod recalling;
 
 use std::convert::Infallible;
 use std::future::poll_fn;
@@ -18,20 +20,22 @@ use bytes::Bytes;
 use futures_channel::{mpsc, oneshot};
 use futures_core::Stream as _;
 use futures_core::future::BoxFuture;
-use jetbus_core::delivery::{self, Delivery, JobId, Outcome};
+use jetbus_core::dead_letter::{Origin, Redriven};
+use jetbus_core::delivery::{self, Delivery, DeliveryEvent, JobId, Outcome, Task};
 use jetbus_core::jetstream::ack::Meta;
 use jetbus_core::shared::counters::Handle;
-use jetbus_core::{Message, Time, envelope};
+use jetbus_core::{Message, Time};
 
 use self::feed::Feed;
 use self::outbox::Outbox;
-use super::consumer;
+use super::consumer::{self, Source};
 use super::delivery::Item;
 use super::lanes::{Done, FAILED, HANDLED, Lanes, RECEIVED, Work};
 use super::options::Options;
 use super::subscription::{Control, Subscription};
 use super::watch;
 use crate::bus::{Bus, Claim, Inner};
+use crate::dead_letters::{Burials, Kept, Place};
 use crate::error::SubscribeError;
 
 /// Makes a worker: the task that handles events of these lanes.
@@ -39,6 +43,10 @@ pub(super) type Hire = Box<dyn Fn(&Arc<Lanes>) -> BoxFuture<'static, ()> + Send>
 
 /// How many messages and words are taken in before the task lets others run.
 const BUDGET: usize = 256;
+
+/// The most redriven events that are asked for at once: they come beside what fills
+/// the window.
+const REDRIVES: usize = 64;
 
 /// Starts a subscription: its stream and consumer are ready and its driver runs
 /// when this returns.
@@ -54,7 +62,15 @@ pub(super) async fn start(
         .subscriptions
         .claim(&options.topic, options.group.as_deref())?;
     let source = consumer::prepare(inner, &options).await?;
-    let feed = Feed::open(inner, source, options.window).await?;
+    let kept = kept(inner, &options, &source)?;
+    let redrives = match &kept {
+        Some(kept) => Some(consumer::redrives(inner, &options, &kept.place).await?),
+        None => None,
+    };
+    let mut feeds = vec![Feed::open(inner, source, options.window, options.events).await?];
+    if let Some(source) = redrives {
+        feeds.push(Feed::open(inner, source, options.window.min(REDRIVES), options.events).await?);
+    }
 
     let (control, controls) = mpsc::channel(8);
     // The machine holds up to twice its window.
@@ -73,8 +89,9 @@ pub(super) async fn start(
         counts: lanes.counts(),
         lanes: Arc::clone(&lanes),
         controls,
-        feeds: vec![feed],
+        feeds,
         outbox: Outbox::new(Arc::clone(&inner.link)),
+        burials: Burials::new(inner, kept),
         delivery,
         _watch: hire.as_ref().map(|_| watch::start(&lanes)),
         hire,
@@ -90,6 +107,34 @@ pub(super) async fn start(
     Ok((Subscription::new(Arc::clone(&lanes), bus.clone()), lanes))
 }
 
+/// Where the dead letters of a subscription go. Without a group nobody could take
+/// them back, and every instance would store its own; what is not stored at all is
+/// gone anyway.
+fn kept(
+    bus: &Arc<Inner>,
+    options: &Options,
+    source: &Source,
+) -> Result<Option<Kept>, SubscribeError> {
+    let (Some(group), Source::Stream { .. }, true) = (&options.group, source, options.dead_letters)
+    else {
+        return Ok(None);
+    };
+    Ok(Some(Kept {
+        group: group.clone(),
+        topic: options.topic.clone(),
+        place: Place::of(bus).map_err(SubscribeError::Stream)?,
+    }))
+}
+
+/// Makes a redriven message what it was, and says where that was. One that somebody
+/// else published stays what it is.
+fn restore(message: &mut Message) -> Option<Box<Origin>> {
+    let Redriven { origin, headers } = Redriven::read(&message.headers).ok()?;
+    message.subject = origin.subject.clone();
+    message.headers = headers;
+    Some(Box::new(origin))
+}
+
 struct Driver {
     bus: Arc<Inner>,
     lanes: Arc<Lanes>,
@@ -98,6 +143,7 @@ struct Driver {
     /// Where messages come from.
     feeds: Vec<Feed>,
     outbox: Outbox,
+    burials: Burials,
     delivery: Delivery<Arc<Item>>,
     hire: Option<Hire>,
     /// Ends the watch over handlers that block their threads.
@@ -132,8 +178,10 @@ impl Driver {
         again |= self.session(now);
         again |= self.words(now, cx);
         again |= self.messages(now, cx);
+        again |= self.recalls(now, cx);
         for feed in &mut self.feeds {
-            again |= feed.repair(now, &self.lanes, cx);
+            let unsettled = || self.delivery.lowest_unsettled();
+            again |= feed.repair(now, unsettled, &self.lanes, cx);
             again |= feed.forgetting(cx);
         }
         self.delivery.handle(now, delivery::Input::Tick);
@@ -186,8 +234,14 @@ impl Driver {
         }
         self.stopping = true;
         let now = self.bus.runtime.now();
-        for feed in &mut self.feeds {
-            feed.stop(now);
+        for place in 0..self.feeds.len() {
+            let Some(feed) = self.feeds.get_mut(place) else {
+                break;
+            };
+            let redriven = feed.redriven();
+            for (meta, message) in feed.stop(now) {
+                self.receive(now, meta, message, redriven);
+            }
         }
         // What no worker took is as good as never handed out.
         self.lanes.handoff().close();
@@ -222,8 +276,13 @@ impl Driver {
         true
     }
 
-    /// What handlers said.
+    /// What handlers said, and whoever stores dead letters.
     fn words(&mut self, now: Time, cx: &mut Context<'_>) -> bool {
+        // As many as are stored at once.
+        while let Poll::Ready((id, outcome)) = self.burials.poll_done(cx) {
+            self.delivery
+                .handle(now, delivery::Input::Done { id, outcome });
+        }
         for _ in 0..BUDGET {
             let Poll::Ready(done) = self.lanes.handoff().poll_done(cx) else {
                 return false;
@@ -274,8 +333,9 @@ impl Driver {
             match feed.poll_next(now, cx) {
                 Poll::Pending => return false,
                 Poll::Ready(Some(message)) => {
-                    if let Some(meta) = feed.read(now, &message) {
-                        self.receive(now, meta, message);
+                    let redriven = feed.redriven();
+                    if let Some((meta, message)) = feed.read(now, message) {
+                        self.receive(now, meta, message, redriven);
                     }
                 }
                 Poll::Ready(None) => {
@@ -291,17 +351,50 @@ impl Driver {
         true
     }
 
-    fn receive(&mut self, now: Time, meta: Meta, message: Message) {
+    /// What feeds found out about messages that were lost on their way.
+    fn recalls(&mut self, now: Time, cx: &mut Context<'_>) -> bool {
+        let mut any = false;
+        for place in 0..self.feeds.len() {
+            let Some(feed) = self.feeds.get_mut(place) else {
+                break;
+            };
+            let redriven = feed.redriven();
+            let Poll::Ready(found) = feed.recalling(now, &self.lanes, cx) else {
+                continue;
+            };
+            any = true;
+            let Some(found) = found else {
+                self.stop();
+                continue;
+            };
+            // What is redriven goes behind its key whenever it comes: nothing waits.
+            if !redriven {
+                if found.renewed {
+                    self.delivery.handle(now, delivery::Input::Renewed);
+                }
+                for (meta, key) in found.lost {
+                    self.delivery
+                        .handle(now, delivery::Input::Missing { meta, key });
+                }
+            }
+            for back in found.back {
+                self.outbox.push(back);
+            }
+            for (meta, message) in found.held {
+                self.receive(now, meta, message, redriven);
+            }
+        }
+        any
+    }
+
+    fn receive(&mut self, now: Time, meta: Meta, mut message: Message, redriven: bool) {
         self.counts.add::<RECEIVED>(1);
-        let event = self
-            .options
-            .events
-            .then(|| envelope::decode_owned(&message.payload).map_err(|error| error.to_string()));
         let reply = message
             .reply
             .clone()
             .unwrap_or_else(|| message.subject.clone());
-        let item = Arc::new(Item { message, event });
+        let origin = redriven.then(|| restore(&mut message)).flatten();
+        let item = Arc::new(Item::new(message, self.options.events, origin));
         let key = item.key().filter(|_| !self.options.unordered);
         let key = key.map(|key| Bytes::copy_from_slice(key.as_bytes()));
         self.delivery.handle(
@@ -311,7 +404,7 @@ impl Driver {
                 key,
                 item,
                 reply,
-                redriven: false,
+                redriven,
             },
         );
     }
@@ -326,21 +419,34 @@ impl Driver {
                 delivery::Output::Publish(message) => {
                     // Core NATS has nothing to acknowledge.
                     if acknowledged {
+                        for feed in &mut self.feeds {
+                            feed.said(&message);
+                        }
                         self.outbox.push(message);
                     }
                 }
+                // The feeds know better who else reads: a gap may be a loss.
+                delivery::Output::Event(DeliveryEvent::SharedConsumer) => {}
                 delivery::Output::Event(event) => self.lanes.tell_delivery(&event),
             }
         }
         let free = self.delivery.free();
         let mut repairs = false;
         for feed in &mut self.feeds {
-            repairs |= feed.demand(now, free, &self.lanes);
+            let unsettled = || self.delivery.lowest_unsettled();
+            repairs |= feed.demand(now, free, unsettled, &self.lanes);
         }
         repairs
     }
 
     fn hand_out(&mut self, work: Work) {
+        let work = match work {
+            Work::One(job) if job.task != Task::Handle => {
+                self.burials.start(job);
+                return;
+            }
+            work => work,
+        };
         if let Err(work) = self.lanes.handoff().push(work) {
             // The bus is closing: told to stop in a moment. (The lanes have room for
             // all that is held.)

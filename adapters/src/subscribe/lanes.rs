@@ -1,6 +1,5 @@
 //! What the driver of a subscription shares with its workers.
 
-use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -16,7 +15,7 @@ use super::options::Handling;
 use super::subscription::{Control, SubscriptionStats};
 use super::watch::Posts;
 use crate::bus::{Inner, Running};
-use crate::news::News;
+use crate::news::{News, PullNews};
 
 /// An event to be handled now.
 pub(crate) type Job = delivery::Job<Arc<Item>>;
@@ -192,7 +191,7 @@ impl Lanes {
     pub(crate) fn failed(&self, job: &Job, error: &str) {
         self.bus.news.tell(&News::HandlerFailed {
             topic: job.item.message.subject.as_str().into(),
-            sequence: job.meta.stream_seq,
+            sequence: job.item.sequence(&job.meta),
             attempt: job.attempt,
             error: error.into(),
         });
@@ -257,7 +256,9 @@ impl Lanes {
     pub(crate) fn tell_delivery(&self, event: &DeliveryEvent) {
         let news = match event {
             // Told with the error, where that is known.
-            DeliveryEvent::Retrying { .. } => return,
+            DeliveryEvent::Retrying { .. }
+            | DeliveryEvent::DeadLettered { .. }
+            | DeliveryEvent::NotBuried { .. } => return,
             DeliveryEvent::Returned { stream_seq } => News::Unsettled {
                 topic: Arc::clone(&self.topic),
                 sequence: *stream_seq,
@@ -296,10 +297,10 @@ impl Lanes {
     }
 
     /// Tells what the machine that pulls found.
-    pub(crate) fn tell_pull(&self, what: impl fmt::Display) {
+    pub(crate) fn tell_pull(&self, what: PullNews) {
         self.bus.news.tell(&News::Pull {
             topic: Arc::clone(&self.topic),
-            what: what.to_string().into(),
+            what,
         });
     }
 }

@@ -52,8 +52,6 @@ pub(super) struct Handling {
     pub(super) timeout: Duration,
     /// Whether events are acknowledged before they are handled.
     pub(super) at_most_once: bool,
-    /// Whether what is given up is stored.
-    pub(super) dead_letters: bool,
 }
 
 const MILLISECOND: Duration = Duration::from_millis(1);
@@ -92,7 +90,6 @@ impl Options {
         Handling {
             timeout: self.timeout.unwrap_or(Duration::from_secs(300)),
             at_most_once: self.at_most_once,
-            dead_letters: self.dead_letters,
         }
     }
 

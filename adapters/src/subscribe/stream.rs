@@ -8,10 +8,9 @@ use std::time::Duration;
 
 use futures_core::Stream;
 use jetbus_core::Subject;
-use jetbus_core::delivery::{JobId, Outcome, Task};
+use jetbus_core::delivery::{JobId, Outcome};
 use jetbus_core::shared::handoff::Worker;
 
-use super::bury::bury;
 use super::confirm::{SettleError, ack_subject};
 use super::delivery::{Decode, Delivery};
 use super::handled::bounded;
@@ -70,15 +69,6 @@ impl<T> Stream for Deliveries<T> {
                 }
                 None => return Poll::Ready(None),
             };
-            if let Task::Bury(letter) = &job.task {
-                let (lanes, letter) = (Arc::clone(&this.lanes), letter.clone());
-                this.lanes.bus.runtime.spawn(Box::pin(async move {
-                    let taken = Taken::one(&lanes, job.id);
-                    let outcome = bury(&lanes, &job, &letter).await;
-                    taken.done(Done::One(job.id, outcome));
-                }));
-                continue;
-            }
             // Made first: if decoding panics, it gives the event back.
             let mut settle = Settle {
                 lanes: Arc::clone(&this.lanes),

@@ -4,11 +4,10 @@ use std::future::{Future, poll_fn};
 use std::sync::Arc;
 
 use jetbus_core::dead_letter::Reason;
-use jetbus_core::delivery::{Outcome, Task};
+use jetbus_core::delivery::Outcome;
 use tracing::{Instrument as _, debug_span};
 
 use super::attempt::{Bench, caught};
-use super::bury::bury;
 use super::delivery::{Decode, Delivery};
 use super::handled::{Handled, bounded};
 use super::lanes::{Done, Hired, Job, Taken, Work};
@@ -32,10 +31,7 @@ pub(super) async fn work<C: Craft>(hired: Hired, craft: Arc<C>) {
         match work {
             Work::One(job) => {
                 let taken = Taken::one(lanes, job.id);
-                let outcome = match &job.task {
-                    Task::Handle => craft.one(&mut bench, &job).await,
-                    Task::Bury(letter) => bury(lanes, &job, letter).await,
-                };
+                let outcome = craft.one(&mut bench, &job).await;
                 taken.done(Done::One(job.id, outcome));
             }
             Work::Many(jobs) => {
@@ -65,7 +61,7 @@ where
             "handle",
             topic = job.item.message.subject.as_str(),
             key = job.item.key(),
-            sequence = job.meta.stream_seq,
+            sequence = job.item.sequence(&job.meta),
             attempt = job.attempt,
         );
         self.attempt(bench, job).instrument(span).await
@@ -99,7 +95,7 @@ where
         }
         // The call is part of the future: it may panic too.
         let handling = async { self.service.call(delivery).await };
-        let handled = bench.attempt(job.meta.stream_seq, handling).await;
+        let handled = bench.attempt(job.item.sequence(&job.meta), handling).await;
         word(bench, job, handled.unwrap_or_else(Handled::retry), spent)
     }
 }
@@ -139,7 +135,7 @@ pub(super) fn word(bench: &Bench, job: &Job, handled: Handled, spent: bool) -> O
     if spent {
         // There is nothing that could still be done.
         if let Handled::DeadLetter { reason } | Handled::Discard { reason } = &handled {
-            lanes.tell_discarded(job.meta.stream_seq, reason);
+            lanes.tell_discarded(job.item.sequence(&job.meta), reason);
         }
         return Outcome::Settled;
     }

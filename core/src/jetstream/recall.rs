@@ -43,8 +43,7 @@ pub struct Known {
     pub created: Option<String>,
     /// What was received.
     pub reach: Reach,
-    /// The most deliveries that can have been lost: what was asked for and not
-    /// received.
+    /// The most deliveries that can have been lost: more were not asked for.
     pub most: usize,
     /// A reply subject of a delivery, for the form of the others.
     pub reply: Option<Subject>,
