@@ -10,6 +10,7 @@ mod line;
 mod outbox;
 mod recalling;
 
+use std::convert::Infallible;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -32,6 +33,7 @@ use super::delivery::Item;
 use super::lanes::{Done, FAILED, HANDLED, Lanes, RECEIVED, Work};
 use super::options::Options;
 use super::subscription::{Control, Subscription};
+use super::watch;
 use crate::bus::{Bus, Claim, Inner};
 use crate::dead_letters::{Burials, Kept, Place};
 use crate::error::SubscribeError;
@@ -92,8 +94,8 @@ pub(super) async fn start(
         outbox: Outbox::new(Arc::clone(&inner.link)),
         burials: Burials::new(inner, kept),
         delivery,
+        _watch: hire.as_ref().map(|_| watch::start(&lanes)),
         hire,
-        look_at: Time::ZERO,
         options,
         generation: 0,
         sleep: None,
@@ -145,8 +147,8 @@ struct Driver {
     burials: Burials,
     delivery: Delivery<Arc<Item>>,
     hire: Option<Hire>,
-    /// When it is looked next whether a handler blocks its thread.
-    look_at: Time,
+    /// Ends the watch over handlers that block their threads.
+    _watch: Option<oneshot::Sender<Infallible>>,
     options: Options,
     /// The session that the machines know of; 0 for none.
     generation: u64,
@@ -467,24 +469,10 @@ impl Driver {
         }
     }
 
-    /// Looks whether a handler blocks its thread. When to look again.
-    fn look(&mut self, now: Time) -> Option<Time> {
-        self.hire.as_ref()?;
-        if now >= self.look_at {
-            self.look_at = self.lanes.look(now);
-        }
-        Some(self.look_at)
-    }
-
     /// Whether the machines' next deadline has come; else wakes the task then.
     fn slept(&mut self, now: Time, cx: &mut Context<'_>) -> bool {
-        let look = self.look(now);
         let feeds = self.feeds.iter().filter_map(Feed::deadline);
-        let Some(deadline) = (self.delivery.deadline().into_iter())
-            .chain(look)
-            .chain(feeds)
-            .min()
-        else {
+        let Some(deadline) = self.delivery.deadline().into_iter().chain(feeds).min() else {
             self.sleep = None;
             return false;
         };
