@@ -98,13 +98,13 @@ pub(crate) async fn a_batch_has_a_word_for_each_of_its_events(env: Env) {
         })
         .await
         .unwrap();
-    env.until("all are settled", || {
-        let handled = |key: &str, last| {
-            seen.by_key()
-                .get(key)
-                .is_some_and(|all| all.contains(&last))
-        };
-        handled("key-0", 31) && handled("key-1", 31) && handled("key-2", 31)
+    // After what was not done the later ones of its key run again.
+    env.until("all are done", || {
+        let by_key = seen.by_key();
+        let runs = |key: &str| by_key.get(key).cloned().unwrap_or_default();
+        runs("key-0").ends_with(&[12, 21, 31])
+            && runs("key-1").contains(&31)
+            && runs("key-2").contains(&31)
     })
     .await;
     let mut told = Vec::new();
@@ -130,10 +130,6 @@ pub(crate) async fn a_batch_has_a_word_for_each_of_its_events(env: Env) {
     let by_key = seen.by_key();
     assert_eq!(by_key["key-1"], [11, 21, 31]);
     assert_eq!(by_key["key-2"], [11, 21, 31]);
-    // After what was not done the later ones of its key ran again, in order.
-    let failing = &by_key["key-0"];
-    let again = failing.iter().position(|run| *run == 12).unwrap();
-    assert_eq!(failing[again..], [12, 21, 31], "{failing:?}");
     bus.close().await;
 }
 
