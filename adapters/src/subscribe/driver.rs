@@ -67,9 +67,10 @@ pub(super) async fn start(
         Some(kept) => Some(consumer::redrives(inner, &options, &kept.place).await?),
         None => None,
     };
-    let mut feeds = vec![Feed::open(inner, source, options.window, options.events).await?];
+    let (window, events) = (options.window, options.events);
+    let mut feeds = vec![Feed::open(inner, source, window, events).await?];
     if let Some(source) = redrives {
-        feeds.push(Feed::open(inner, source, options.window.min(REDRIVES), options.events).await?);
+        feeds.push(Feed::open(inner, source, window.min(REDRIVES), events).await?);
     }
 
     let (control, controls) = mpsc::channel(8);
@@ -99,6 +100,7 @@ pub(super) async fn start(
         generation: 0,
         sleep: None,
         stopping: false,
+        shared: false,
         refused: Vec::new(),
         waiting: Vec::new(),
         _claim: claim,
@@ -153,6 +155,8 @@ struct Driver {
     generation: u64,
     sleep: Option<(Time, BoxFuture<'static, ()>)>,
     stopping: bool,
+    /// It was told that the consumer is shared.
+    shared: bool,
     /// Jobs that the lanes would not take any more.
     refused: Vec<JobId>,
     waiting: Vec<oneshot::Sender<()>>,
@@ -367,12 +371,15 @@ impl Driver {
                 self.stop();
                 continue;
             };
-            // What is redriven goes behind its key whenever it comes: nothing waits.
+            // What is redriven has no place among the others to be kept for it.
             if !redriven {
-                if found.renewed {
-                    self.delivery.handle(now, delivery::Input::Renewed);
+                if found.shared {
+                    self.tell(&DeliveryEvent::SharedConsumer);
                 }
+                // What was lost is no sign of another reader.
+                self.delivery.handle(now, delivery::Input::Renewed);
                 for (meta, key) in found.lost {
+                    let key = key.filter(|_| !self.options.unordered);
                     self.delivery
                         .handle(now, delivery::Input::Missing { meta, key });
                 }
@@ -425,9 +432,7 @@ impl Driver {
                         self.outbox.push(message);
                     }
                 }
-                // The feeds know better who else reads: a gap may be a loss.
-                delivery::Output::Event(DeliveryEvent::SharedConsumer) => {}
-                delivery::Output::Event(event) => self.lanes.tell_delivery(&event),
+                delivery::Output::Event(event) => self.tell(&event),
             }
         }
         let free = self.delivery.free();
@@ -437,6 +442,13 @@ impl Driver {
             repairs |= feed.demand(now, free, unsettled, &self.lanes);
         }
         repairs
+    }
+
+    fn tell(&mut self, event: &DeliveryEvent) {
+        // Found by the machine or by a feed, and told once.
+        if *event != DeliveryEvent::SharedConsumer || !std::mem::replace(&mut self.shared, true) {
+            self.lanes.tell_delivery(event);
+        }
     }
 
     fn hand_out(&mut self, work: Work) {

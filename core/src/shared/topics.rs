@@ -214,7 +214,7 @@ where
     S: Clone + Send + Sync + 'static,
 {
     /// No topics yet; at most `known` of them, and of these at most `in_use` in the
-    /// quick snapshot (others are found in the directory, in about a microsecond).
+    /// quick snapshot (others are found in the directory, in a microsecond or two).
     /// `seed` keeps hostile names from choosing their place in the hash table.
     #[must_use]
     pub fn new(seed: u64, known: usize, in_use: usize) -> Self {
