@@ -10,8 +10,9 @@ use jetbus_core::provision::{self, WantedConsumer};
 use jetbus_core::{Subject, Timestamp, names, subject};
 use serde::Deserialize;
 
-use super::builder::{Options, Start};
+use super::options::{Options, Start};
 use crate::bus::Inner;
+use crate::dead_letters;
 use crate::error::{StreamError, SubscribeError, TopicError};
 use crate::provision as provisioning;
 use crate::streams::StreamEntry;
@@ -29,10 +30,14 @@ pub(super) const HEARTBEAT: Duration = Duration::from_secs(2);
 const FORGOTTEN: Duration = Duration::from_secs(300);
 
 /// How often a consumer that could not be created is tried again.
-const REFUSALS: u32 = 2;
+const REFUSALS: u32 = 10;
 
 /// How long making a stream or consumer ready may take.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long a server may be busy with what a deleted consumer leaves behind. One of the
+/// same name that is made meanwhile loses its files.
+pub(super) const DELETION: Duration = Duration::from_millis(200);
 
 /// How long after a failure it is tried again to make a lost consumer ready.
 pub(super) const REPAIR: Duration = Duration::from_secs(1);
@@ -48,6 +53,9 @@ pub(super) enum Source {
         request: Subject,
         /// Where the consumer stood when the subscription began.
         place: Place,
+        /// It reads redriven events: a work queue, whose consumers start at the first
+        /// message.
+        redrives: bool,
     },
     /// What is published at the moment.
     Core {
@@ -61,6 +69,8 @@ pub(super) enum Source {
 pub(super) struct Place {
     /// Its stream.
     pub(super) stream: String,
+    /// Its name.
+    pub(super) consumer: String,
     /// When the server says that the stream was created: a stream of the same name
     /// that was made later is another one. `None` when it was not said.
     created: Option<String>,
@@ -143,6 +153,35 @@ pub(super) async fn prepare(bus: &Arc<Inner>, options: &Options) -> Result<Sourc
         .map_err(SubscribeError::Stream)
 }
 
+/// Makes ready what the subscription reads redriven events from, and the stream of
+/// dead letters, so that nothing is left to be made when an event is given up.
+pub(super) async fn redrives(
+    bus: &Arc<Inner>,
+    options: &Options,
+    letters: &dead_letters::Place,
+) -> Result<Source, SubscribeError> {
+    let (topic, group) = (&options.topic, options.group.as_deref().unwrap_or_default());
+    let names = &letters.names;
+    let name = names::durable(group, topic, None).map_err(SubscribeError::Name)?;
+    let pattern = names.redrive_pattern(group, topic);
+    let pattern = pattern.map_err(SubscribeError::Name)?;
+    let deadline = bus.runtime.now() + PATIENCE;
+    letters
+        .dead
+        .ensure(bus, deadline)
+        .await
+        .map_err(SubscribeError::Stream)?;
+    let mut wanted = WantedConsumer::durable("", name, pattern);
+    wanted.ack_wait = options.ack_wait;
+    let mut source = ready(bus, Arc::clone(&letters.redrive), wanted, None)
+        .await
+        .map_err(SubscribeError::Stream)?;
+    if let Source::Stream { redrives, .. } = &mut source {
+        *redrives = true;
+    }
+    Ok(source)
+}
+
 /// Makes stream and consumer ready; a consumer that has to be made again starts as
 /// `again` says.
 async fn ready(
@@ -168,6 +207,7 @@ async fn ready(
                 let request = bus.api.next_messages(&wanted.stream, &wanted.name);
                 let place = Place {
                     stream: wanted.stream.clone(),
+                    consumer: wanted.name.clone(),
                     created,
                     made: ready.info.created,
                     own: !wanted.durable,
@@ -180,6 +220,7 @@ async fn ready(
                     wanted: Box::new(wanted),
                     request,
                     place,
+                    redrives: false,
                 });
             }
             Err(error) if error.is_stream_gone() => entry.doubt(),
@@ -202,19 +243,25 @@ async fn ready(
 
 /// Makes the source ready again after it was found missing. Its stream is asked
 /// for too: it may have gone with it. A consumer that has to be made starts at
-/// `floor`, unless its stream is another one than at `place`.
+/// `floor`, unless its stream is another one than at `place`, or is a work queue.
 pub(super) async fn again(
     bus: &Arc<Inner>,
     source: &Source,
     place: &Place,
     floor: u64,
 ) -> Result<Place, Arc<StreamError>> {
-    let Source::Stream { entry, wanted, .. } = source else {
+    let Source::Stream {
+        entry,
+        wanted,
+        redrives,
+        ..
+    } = source
+    else {
         return Err(Arc::new(StreamError::Closed));
     };
     entry.doubt();
-    let again = Again { place, floor };
-    match ready(bus, Arc::clone(entry), *wanted.clone(), Some(again)).await? {
+    let again = (!redrives).then_some(Again { place, floor });
+    match ready(bus, Arc::clone(entry), *wanted.clone(), again).await? {
         Source::Stream { place, .. } => Ok(place),
         Source::Core { .. } => Err(Arc::new(StreamError::Closed)),
     }

@@ -267,6 +267,21 @@ pub fn last_message(api: &Api, stream: &str, subject: &str) -> Request {
     request(api.message_get(stream), &body)
 }
 
+/// Removes the message at a sequence; its bytes are not written over: [`Success`].
+#[must_use]
+pub fn delete_message(api: &Api, stream: &str, seq: u64) -> Request {
+    #[derive(Serialize)]
+    struct Body {
+        seq: u64,
+        no_erase: bool,
+    }
+    let body = Body {
+        seq,
+        no_erase: true,
+    };
+    request(api.message_delete(stream), &body)
+}
+
 /// What `CONSUMER.CREATE` may do (servers since 2.10).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub enum Action {

@@ -34,7 +34,7 @@ pub(super) struct Feed {
     phase: Phase,
     /// Pulls on their way to the link. Good for one connection only.
     pulls: VecDeque<Outbound>,
-    /// Places for messages. The server may send twice as many, when it answers pulls
+    /// The most messages that are asked for at once. The server may send twice as many, when it answers pulls
     /// that were believed lost.
     window: usize,
     /// Whether messages are events, whose key is in their envelope.
@@ -143,6 +143,11 @@ impl Feed {
             events,
             received: 0,
         })
+    }
+
+    /// Whether its messages are dead letters that are tried again.
+    pub(super) fn redriven(&self) -> bool {
+        matches!(&*self.source, Source::Stream { redrives: true, .. })
     }
 
     /// Whether its messages are acknowledged; those of core NATS are not.
@@ -429,13 +434,18 @@ impl Feed {
             return false;
         };
         stream.pull.handle(now, pull::Input::Tick);
-        stream.pull.handle(now, pull::Input::Free(free));
-        let mut lost = false;
+        stream
+            .pull
+            .handle(now, pull::Input::Free(free.min(self.window)));
+        let (mut lost, mut from) = (false, now);
         while let Some(output) = stream.pull.poll() {
             match output {
                 pull::Output::Publish(message) => self.pulls.push_back(message),
                 pull::Output::Event(event) => {
                     lost |= matches!(event, PullEvent::ConsumerGone | PullEvent::ConsumerMissing);
+                    if event == PullEvent::ConsumerGone {
+                        from = now + consumer::DELETION;
+                    }
                     lanes.tell_pull(event.into());
                 }
             }
@@ -444,7 +454,7 @@ impl Feed {
         if repairs {
             let floor = stream.line.floor(unsettled());
             let place = &stream.line.place;
-            stream.repair = Some(repairing(&self.bus, &self.source, place, floor, now));
+            stream.repair = Some(repairing(&self.bus, &self.source, place, floor, from));
         }
         repairs
     }

@@ -69,7 +69,7 @@ pub(super) async fn moved(bus: Arc<Inner>, known: Known, events: bool) -> Option
                 status: None,
                 payload: lost.message.payload,
             };
-            let item = Item::new(message, events);
+            let item = Item::new(message, events, None);
             let key = item.key().map(|key| Bytes::copy_from_slice(key.as_bytes()));
             moved.lost.push((lost.meta, key));
         })
