@@ -270,12 +270,13 @@ pub(super) async fn again(
 /// Lets the server forget the pulls that nobody waits for any more: it does so when it
 /// is asked about the consumer. As long as they are there, it takes what is given back
 /// for them, finds nobody, and puts it behind what was given back after it.
-pub(super) async fn forget_pulls(bus: &Arc<Inner>, source: &Source) {
-    if let Source::Stream { wanted, .. } = source {
-        let subject = bus.api.consumer_info(&wanted.stream, &wanted.name);
-        // Without an answer there is nothing better to do than to go on.
-        let _ = bus.request(&subject, &Bytes::new()).await;
-    }
+/// Says whether it has answered.
+pub(super) async fn forget_pulls(bus: &Arc<Inner>, source: &Source) -> bool {
+    let Source::Stream { wanted, .. } = source else {
+        return true;
+    };
+    let subject = bus.api.consumer_info(&wanted.stream, &wanted.name);
+    bus.request(&subject, &Bytes::new()).await.is_ok()
 }
 
 /// When the server says that a stream was created.
