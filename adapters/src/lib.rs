@@ -83,8 +83,9 @@ pub use link::NatsOptions;
 pub use news::{News, NewsStream, PullNews};
 pub use publish::{Outcome, Receipt, Topic};
 pub use subscribe::{
-    Bare, Classes, Deliveries, Delivery, Failure, Handled, Handler, IntoHandled, IntoHandledBatch,
-    Layer, Service, Settle, SettleError, Start, Subscribe, Subscription, SubscriptionStats, Within,
+    Bare, Classes, Deliveries, Delivery, DrainReport, Failure, Handled, Handler, IntoHandled,
+    IntoHandledBatch, Layer, Service, Settle, SettleError, Start, Subscribe, Subscription,
+    SubscriptionStats, Within,
 };
 #[cfg(feature = "tower")]
 pub use subscribe::{FromTower, Innermost, Towered, tower};

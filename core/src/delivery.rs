@@ -233,6 +233,13 @@ impl<T: Clone> Delivery<T> {
         self.running
     }
 
+    /// Messages that wait for a time: to run again, or to come again after they were
+    /// given back or lost.
+    #[must_use]
+    pub fn parked(&self) -> usize {
+        self.keyed.parked()
+    }
+
     /// The lowest stream sequence held or waited for; of what is redriven, nothing.
     /// Looks at all that is held.
     #[must_use]

@@ -302,6 +302,12 @@ impl<K: Clone + Eq + Hash, T> Keyed<K, T> {
         Some(id)
     }
 
+    /// Items that are parked.
+    #[must_use]
+    pub fn parked(&self) -> usize {
+        self.parked.len()
+    }
+
     /// When the next parked item is due.
     #[must_use]
     pub fn deadline(&self) -> Option<Time> {

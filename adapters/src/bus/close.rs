@@ -6,7 +6,7 @@ use futures_channel::oneshot;
 
 use super::Inner;
 use crate::error::PublishError;
-use crate::subscribe::Control;
+use crate::subscribe::{Control, DrainReport, LAST_WORDS, Stop};
 
 /// What closing found.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -48,15 +48,20 @@ async fn run(bus: &Arc<Inner>) -> CloseReport {
     let mut stopping = Vec::new();
     for mut control in bus.subscriptions.controls() {
         let (done, stopped) = oneshot::channel();
-        match control.try_send(Control::Stop(Some(done))) {
+        let stop = Stop {
+            by: Some(deadline),
+            done: Some(done),
+        };
+        match control.try_send(Control::Stop(stop)) {
             Ok(()) => stopping.push(stopped),
             Err(_) => report.abandoned += 1,
         }
     }
     for stopped in stopping {
-        match bus.until(deadline, stopped).await {
-            Some(_) => report.stopped += 1,
-            None => report.abandoned += 1,
+        match bus.until(deadline + LAST_WORDS, stopped).await {
+            // Of one that had ended before there is no report.
+            Some(Ok(DrainReport { abandoned: 0, .. }) | Err(_)) => report.stopped += 1,
+            Some(Ok(_)) | None => report.abandoned += 1,
         }
     }
 

@@ -35,6 +35,10 @@ const REFUSALS: u32 = 10;
 /// How long making a stream or consumer ready may take.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// How long a server may be busy with what a deleted consumer leaves behind. One of the
+/// same name that is made meanwhile loses its files.
+pub(super) const DELETION: Duration = Duration::from_millis(200);
+
 /// How long after a failure it is tried again to make a lost consumer ready.
 pub(super) const REPAIR: Duration = Duration::from_secs(1);
 
@@ -65,6 +69,8 @@ pub(super) enum Source {
 pub(super) struct Place {
     /// Its stream.
     pub(super) stream: String,
+    /// Its name.
+    pub(super) consumer: String,
     /// When the server says that the stream was created: a stream of the same name
     /// that was made later is another one. `None` when it was not said.
     created: Option<String>,
@@ -201,6 +207,7 @@ async fn ready(
                 let request = bus.api.next_messages(&wanted.stream, &wanted.name);
                 let place = Place {
                     stream: wanted.stream.clone(),
+                    consumer: wanted.name.clone(),
                     created,
                     made: ready.info.created,
                     own: !wanted.durable,
@@ -263,12 +270,13 @@ pub(super) async fn again(
 /// Lets the server forget the pulls that nobody waits for any more: it does so when it
 /// is asked about the consumer. As long as they are there, it takes what is given back
 /// for them, finds nobody, and puts it behind what was given back after it.
-pub(super) async fn forget_pulls(bus: &Arc<Inner>, source: &Source) {
-    if let Source::Stream { wanted, .. } = source {
-        let subject = bus.api.consumer_info(&wanted.stream, &wanted.name);
-        // Without an answer there is nothing better to do than to go on.
-        let _ = bus.request(&subject, &Bytes::new()).await;
-    }
+/// Says whether it has answered.
+pub(super) async fn forget_pulls(bus: &Arc<Inner>, source: &Source) -> bool {
+    let Source::Stream { wanted, .. } = source else {
+        return true;
+    };
+    let subject = bus.api.consumer_info(&wanted.stream, &wanted.name);
+    bus.request(&subject, &Bytes::new()).await.is_ok()
 }
 
 /// When the server says that a stream was created.

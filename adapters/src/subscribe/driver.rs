@@ -9,9 +9,10 @@ mod feed;
 mod line;
 mod outbox;
 mod recalling;
+mod start;
+mod stopping;
 
 use std::convert::Infallible;
-use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -28,105 +29,21 @@ use jetbus_core::{Message, Time};
 
 use self::feed::Feed;
 use self::outbox::Outbox;
-use super::consumer::{self, Source};
+pub(super) use self::start::start;
+use self::stopping::End;
+pub(crate) use self::stopping::LAST_WORDS;
 use super::delivery::Item;
 use super::lanes::{Done, FAILED, HANDLED, Lanes, RECEIVED, Work};
 use super::options::Options;
-use super::subscription::{Control, Subscription};
-use super::watch;
-use crate::bus::{Bus, Claim, Inner};
-use crate::dead_letters::{Burials, Kept, Place};
-use crate::error::SubscribeError;
+use super::subscription::Control;
+use crate::bus::{Claim, Inner};
+use crate::dead_letters::Burials;
 
 /// Makes a worker: the task that handles events of these lanes.
 pub(super) type Hire = Box<dyn Fn(&Arc<Lanes>) -> BoxFuture<'static, ()> + Send>;
 
 /// How many messages and words are taken in before the task lets others run.
 const BUDGET: usize = 256;
-
-/// The most redriven events that are asked for at once: they come beside what fills
-/// the window.
-const REDRIVES: usize = 64;
-
-/// Starts a subscription: its stream and consumer are ready and its driver runs
-/// when this returns.
-pub(super) async fn start(
-    bus: &Bus,
-    options: Options,
-    hire: Option<Hire>,
-) -> Result<(Subscription, Arc<Lanes>), SubscribeError> {
-    let inner = bus.inner();
-    let _open = inner.life.enter().map_err(|_| SubscribeError::Closed)?;
-    let topic: Arc<str> = options.topic.as_str().into();
-    let claim = inner
-        .subscriptions
-        .claim(&options.topic, options.group.as_deref())?;
-    let source = consumer::prepare(inner, &options).await?;
-    let kept = kept(inner, &options, &source)?;
-    let redrives = match &kept {
-        Some(kept) => Some(consumer::redrives(inner, &options, &kept.place).await?),
-        None => None,
-    };
-    let (window, events) = (options.window, options.events);
-    let mut feeds = vec![Feed::open(inner, source, window, events).await?];
-    if let Some(source) = redrives {
-        feeds.push(Feed::open(inner, source, window.min(REDRIVES), events).await?);
-    }
-
-    let (control, controls) = mpsc::channel(8);
-    // The machine holds up to twice its window.
-    let held = options.window.saturating_mul(2);
-    let lanes = Arc::new(Lanes::new(
-        Arc::clone(inner),
-        topic,
-        held,
-        options.handling(),
-        control,
-    ));
-    claim.run(lanes.running());
-    let delivery = Delivery::new(options.delivery(inner.random()));
-    let driver = Driver {
-        bus: Arc::clone(inner),
-        counts: lanes.counts(),
-        lanes: Arc::clone(&lanes),
-        controls,
-        feeds,
-        outbox: Outbox::new(Arc::clone(&inner.link)),
-        burials: Burials::new(inner, kept),
-        delivery,
-        _watch: hire.as_ref().map(|_| watch::start(&lanes)),
-        hire,
-        options,
-        generation: 0,
-        sleep: None,
-        stopping: false,
-        shared: false,
-        refused: Vec::new(),
-        waiting: Vec::new(),
-        _claim: claim,
-    };
-    inner.runtime.spawn(Box::pin(driver.run()));
-    Ok((Subscription::new(Arc::clone(&lanes), bus.clone()), lanes))
-}
-
-/// Where the dead letters of a subscription go. Without a group nobody could take
-/// them back, and every instance would store its own; what is not stored at all is
-/// gone anyway.
-fn kept(
-    bus: &Arc<Inner>,
-    options: &Options,
-    source: &Source,
-) -> Result<Option<Kept>, SubscribeError> {
-    let (Some(group), Source::Stream { .. }, true) = (&options.group, source, options.dead_letters)
-    else {
-        return Ok(None);
-    };
-    Ok(Some(Kept {
-        group: group.clone(),
-        topic: options.topic.clone(),
-        place: Place::of(bus).map_err(SubscribeError::Stream)?,
-    }))
-}
 
 /// Makes a redriven message what it was, and says where that was. One that somebody
 /// else published stays what it is.
@@ -155,27 +72,17 @@ struct Driver {
     generation: u64,
     sleep: Option<(Time, BoxFuture<'static, ()>)>,
     stopping: bool,
+    paused: bool,
     /// It was told that the consumer is shared.
     shared: bool,
     /// Jobs that the lanes would not take any more.
     refused: Vec<JobId>,
-    waiting: Vec<oneshot::Sender<()>>,
+    /// How it ends.
+    end: End,
     _claim: Claim,
 }
 
 impl Driver {
-    async fn run(mut self) {
-        poll_fn(|cx| self.poll(cx)).await;
-        // What was settled leaves the process before anybody hears of the end.
-        let _ = self.bus.link.flush().await;
-        // Who waits may subscribe again at once.
-        drop(self._claim);
-        for waiting in self.waiting {
-            // Nobody waits any more: nothing to tell.
-            let _ = waiting.send(());
-        }
-    }
-
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let now = self.bus.runtime.now();
         let mut again = self.controls(cx);
@@ -190,24 +97,25 @@ impl Driver {
                 self.delivery.handle(now, delivery::Input::Replaced);
             }
             again |= feed.forgetting(cx);
+            again |= feed.watch(now, &self.lanes, cx);
         }
         self.delivery.handle(now, delivery::Input::Tick);
         again |= self.outputs(now);
         again |= self.outbox.publish(&mut self.feeds, cx);
-        let draining = self.feeds.iter().any(Feed::is_draining);
-        if self.stopping && !draining && self.settled() {
+        again |= self.give_up(now);
+        if self.has_ended(now) {
             return Poll::Ready(());
         }
+        self.lanes.gauges.holds(
+            self.delivery.held(),
+            self.delivery.running(),
+            self.delivery.parked(),
+        );
         if again || self.slept(now, cx) {
             // Others run first; then on from here.
             cx.waker().wake_by_ref();
         }
         Poll::Pending
-    }
-
-    /// Whether nothing is held, and nothing said of it is still to be sent.
-    fn settled(&self) -> bool {
-        self.delivery.idle() && self.outbox.is_empty()
     }
 
     /// What handles and the bus want.
@@ -221,8 +129,10 @@ impl Driver {
                     let now = self.bus.runtime.now();
                     self.delivery.handle(now, delivery::Input::Progress { id });
                 }
-                Some(Control::Stop(waiting)) => {
-                    self.waiting.extend(waiting);
+                Some(Control::Pause) => self.pause(true),
+                Some(Control::Resume) => self.pause(false),
+                Some(Control::Stop(stop)) => {
+                    self.end.heed(stop);
                     self.stop();
                 }
                 // The bus and all handles are gone.
@@ -233,32 +143,6 @@ impl Driver {
             }
         }
         any
-    }
-
-    fn stop(&mut self) {
-        if self.stopping {
-            return;
-        }
-        self.stopping = true;
-        let now = self.bus.runtime.now();
-        for place in 0..self.feeds.len() {
-            let Some(feed) = self.feeds.get_mut(place) else {
-                break;
-            };
-            let redriven = feed.redriven();
-            for (meta, message) in feed.stop(now) {
-                self.receive(now, meta, message, redriven);
-            }
-        }
-        // What no worker took is as good as never handed out.
-        self.lanes.handoff().close();
-        while let Some(work) = self.lanes.handoff().take_back() {
-            self.refused.extend(work.ids());
-        }
-        for id in self.refused.drain(..) {
-            self.delivery.take_back(id);
-        }
-        self.delivery.handle(now, delivery::Input::Stop);
     }
 
     /// Tells the machines when the link came or went.
@@ -334,7 +218,7 @@ impl Driver {
             };
             // Core NATS has no demand: what does not fit waits in the link's inbox,
             // which tells when it overflows.
-            if !feed.acknowledged() && self.delivery.free() == 0 {
+            if !feed.acknowledged() && (self.paused || self.delivery.free() == 0) {
                 return false;
             }
             match feed.poll_next(now, cx) {
@@ -374,11 +258,11 @@ impl Driver {
                 self.stop();
                 continue;
             };
+            if found.shared {
+                self.tell(&DeliveryEvent::SharedConsumer);
+            }
             // What is redriven has no place among the others to be kept for it.
             if !redriven {
-                if found.shared {
-                    self.tell(&DeliveryEvent::SharedConsumer);
-                }
                 // What was lost is no sign of another reader.
                 self.delivery.handle(now, delivery::Input::Renewed);
                 for (meta, key) in found.lost {
@@ -397,8 +281,20 @@ impl Driver {
         any
     }
 
+    fn pause(&mut self, paused: bool) {
+        let now = self.bus.runtime.now();
+        self.paused = paused;
+        self.lanes.gauges.pause(paused);
+        for feed in &mut self.feeds {
+            feed.pause(now, paused);
+        }
+    }
+
     fn receive(&mut self, now: Time, meta: Meta, mut message: Message, redriven: bool) {
         self.counts.add::<RECEIVED>(1);
+        if !redriven {
+            self.lanes.gauges.lags(meta.pending);
+        }
         let reply = message
             .reply
             .clone()
@@ -485,7 +381,11 @@ impl Driver {
     /// Whether the machines' next deadline has come; else wakes the task then.
     fn slept(&mut self, now: Time, cx: &mut Context<'_>) -> bool {
         let feeds = self.feeds.iter().filter_map(Feed::deadline);
-        let Some(deadline) = self.delivery.deadline().into_iter().chain(feeds).min() else {
+        let Some(deadline) = (self.delivery.deadline().into_iter())
+            .chain(feeds)
+            .chain(self.end.deadline())
+            .min()
+        else {
             self.sleep = None;
             return false;
         };

@@ -11,6 +11,7 @@ use jetbus_core::shared::counters::{Counters, Handle};
 use jetbus_core::shared::handoff::{Handoff, Worker};
 
 use super::delivery::Item;
+use super::gauges::Gauges;
 use super::options::Handling;
 use super::subscription::{Control, SubscriptionStats};
 use super::watch::Posts;
@@ -60,6 +61,7 @@ pub(crate) struct Lanes {
     /// Workers that there are.
     hired: AtomicUsize,
     counters: Arc<Counters<3, 1>>,
+    pub(super) gauges: Gauges,
 }
 
 /// A worker's place, free again when it is dropped.
@@ -150,6 +152,7 @@ impl Lanes {
             posts: Posts::default(),
             hired: AtomicUsize::new(0),
             counters: Arc::new(Counters::new(SHARDS)),
+            gauges: Gauges::default(),
         }
     }
 
@@ -243,10 +246,16 @@ impl Lanes {
         let [received, handled, failed] = totals.counts;
         let [handling] = totals.histograms;
         let time = |nanos: Option<u64>| nanos.map(Duration::from_nanos);
+        let now = self.gauges.read();
         SubscriptionStats {
             received,
             handled,
             failed,
+            held: now.held,
+            running: now.running,
+            parked: now.parked,
+            lag: now.lag,
+            paused: now.paused,
             handling_p50: time(handling.quantile(0.5)),
             handling_p99: time(handling.quantile(0.99)),
         }

@@ -15,7 +15,7 @@ use super::confirm::{SettleError, ack_subject};
 use super::delivery::{Decode, Delivery};
 use super::handled::bounded;
 use super::lanes::{Done, Lanes, Taken, Work};
-use super::subscription::{Control, Subscription};
+use super::subscription::{Control, DrainReport, Subscription};
 use super::worker::undecodable;
 
 /// A stream of deliveries, each with its [`Settle`] handle.
@@ -51,6 +51,12 @@ impl<T> Deliveries<T> {
     /// is used or dropped.
     pub async fn stop(self) {
         self.subscription.stop().await;
+    }
+
+    /// Ends the stream as [`Subscription::drain`] does: each [`Settle`] handle that is
+    /// out counts as a handler that runs.
+    pub async fn drain(self, deadline: Duration) -> DrainReport {
+        self.subscription.drain(deadline).await
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_channel::oneshot;
+use jetbus_core::Time;
 use jetbus_core::delivery::JobId;
 
 use super::lanes::Lanes;
@@ -14,7 +15,9 @@ use crate::bus::Bus;
 ///
 /// Dropping it stops the subscription: nothing more is started, what runs is
 /// finished and settled, what was only waiting is given back to the server. Its
-/// consumer stays, and with it the group's place in the stream.
+/// consumer stays, and with it the group's place in the stream. Who wants to know when
+/// that is over, or not to wait for handlers without end, calls [`stop`](Self::stop) or
+/// [`drain`](Self::drain).
 #[must_use = "a subscription stops when its handle is dropped"]
 pub struct Subscription {
     lanes: Arc<Lanes>,
@@ -29,8 +32,38 @@ pub(crate) enum Control {
     Link,
     /// An event takes longer: renew its lease now.
     Progress(JobId),
-    /// Stop, and say when everything held is settled or given back.
-    Stop(Option<oneshot::Sender<()>>),
+    /// Ask for nothing more, until told to resume.
+    Pause,
+    /// Ask for events again.
+    Resume,
+    /// Stop, and say what became of everything held.
+    Stop(Stop),
+}
+
+/// How to stop.
+#[derive(Debug, Default)]
+pub(crate) struct Stop {
+    /// When handlers that still run are given up; `None`: never.
+    pub(crate) by: Option<Time>,
+    /// Who waits for the end.
+    pub(crate) done: Option<oneshot::Sender<DrainReport>>,
+}
+
+/// What became of the events that a subscription held when it was told to end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DrainReport {
+    /// Handled to their end, well or as dead letters, and acknowledged.
+    pub finished: usize,
+    /// Given back to the server, which delivers them again: those that were waiting,
+    /// and those that failed.
+    pub returned: usize,
+    /// Still being handled when the time was up. Nothing was said of them to the
+    /// server, which delivers them again once their lease is over.
+    pub abandoned: usize,
+    /// Whether the server has answered after the last of this was sent, and so has it
+    /// all. Always true of ephemeral topics, which are not acknowledged.
+    pub confirmed: bool,
 }
 
 /// What a subscription is doing.
@@ -43,6 +76,17 @@ pub struct SubscriptionStats {
     pub handled: u64,
     /// Attempts to handle an event that failed.
     pub failed: u64,
+    /// Events held: waiting, being handled, or waiting to be tried again.
+    pub held: usize,
+    /// Events being handled, or on their way to a handler.
+    pub running: usize,
+    /// Events that wait for a time: to be tried again, or to be delivered again after
+    /// they were given back or lost. Later ones of their keys wait for them.
+    pub parked: usize,
+    /// How many more events the stream held for the group at the last delivery.
+    pub lag: u64,
+    /// Whether it is paused.
+    pub paused: bool,
     /// The time that half of all attempts did not exceed, within 1/32; `None`
     /// before the first, and for streams of deliveries.
     pub handling_p50: Option<Duration>,
@@ -67,29 +111,60 @@ impl Subscription {
         self.lanes.stats()
     }
 
+    /// Asks the server for nothing more until [`resume`](Self::resume). What was asked
+    /// for still comes, and what is held is handled. Events of ephemeral topics wait in
+    /// the link's inbox, which tells when it overflows.
+    pub fn pause(&self) {
+        self.control(Control::Pause);
+    }
+
+    /// Asks for events again after [`pause`](Self::pause).
+    pub fn resume(&self) {
+        self.control(Control::Resume);
+    }
+
     /// Stops it as dropping does, and waits until all it held is settled or given
     /// back. Handlers that run are waited for without a limit; drop the future to
     /// stop waiting.
     pub async fn stop(self) {
-        let (done, stopped) = oneshot::channel();
-        // Full: a stop is under way already, and the channel closes after it.
-        if self
-            .lanes
-            .control
-            .clone()
-            .try_send(Control::Stop(Some(done)))
-            .is_ok()
-        {
-            // An error says that the driver has ended: it is stopped.
-            let _ = stopped.await;
-        }
+        self.end(None).await;
+    }
+
+    /// Ends it in an orderly way: nothing more is asked for or started, what only waited
+    /// is given back in the order of the stream, and handlers that run may finish within
+    /// `deadline`. Returns a moment after that at the latest, also when handlers never
+    /// end: those are given up, go on beside what comes after, and their word counts for
+    /// nothing.
+    ///
+    /// Events that were given up come again once their lease (`ack_wait`) is over, the
+    /// later ones of their keys not before.
+    ///
+    /// # Cancel safety
+    /// Dropping the future changes nothing but that nobody hears of the end.
+    pub async fn drain(self, deadline: Duration) -> DrainReport {
+        let by = self.lanes.bus.runtime.now() + deadline;
+        self.end(Some(by)).await
+    }
+
+    async fn end(self, by: Option<Time>) -> DrainReport {
+        let (done, ended) = oneshot::channel();
+        self.control(Control::Stop(Stop {
+            by,
+            done: Some(done),
+        }));
+        // An error says that the driver has ended before: there is nothing to report.
+        ended.await.unwrap_or_default()
+    }
+
+    fn control(&self, control: Control) {
+        // Closed: the driver has ended.
+        let _ = self.lanes.control.clone().try_send(control);
     }
 }
 
 impl Drop for Subscription {
     fn drop(&mut self) {
-        // Full or closed: a stop is under way already.
-        let _ = self.lanes.control.clone().try_send(Control::Stop(None));
+        self.control(Control::Stop(Stop::default()));
     }
 }
 

@@ -1,6 +1,10 @@
 //! One source of a subscription: its inbox, the pulls that fill it, and what becomes
 //! of both when the connection or the consumer is lost or the subscription ends.
 
+mod ending;
+mod repair;
+mod watch;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -12,6 +16,8 @@ use jetbus_core::jetstream::pull::{self, Pull, PullEvent, Received};
 use jetbus_core::jetstream::recall::{Finding, Known};
 use jetbus_core::{Message, Outbound, Subject, Time};
 
+use self::repair::repairing;
+use self::watch::Watch;
 use super::super::consumer::{self, Place, Source};
 use super::super::lanes::Lanes;
 use super::line::Line;
@@ -20,10 +26,6 @@ use crate::bus::Inner;
 use crate::error::{StreamError, SubscribeError};
 use crate::link::Inbox;
 use crate::news::PullNews;
-
-/// More words of the server than are ever on their way to one inbox: heartbeats, and
-/// the ends of pulls.
-const WORDS: usize = 64;
 
 pub(super) struct Feed {
     bus: Arc<Inner>,
@@ -51,6 +53,7 @@ struct Pulled {
     begun: bool,
     /// Its stream was made again, and nobody was told yet.
     replaced: bool,
+    watch: Watch,
     /// The consumer being looked at or made again.
     repair: Option<BoxFuture<'static, Result<Place, Arc<StreamError>>>>,
 }
@@ -124,6 +127,7 @@ impl Feed {
                     line: Line::new(place.clone()),
                     begun: false,
                     replaced: false,
+                    watch: Watch::new(bus.random()),
                     repair: None,
                 };
                 let pattern = Subject::from(format!("{inbox_name}.*"));
@@ -199,49 +203,20 @@ impl Feed {
         }
     }
 
+    pub(super) fn pause(&mut self, now: Time, paused: bool) {
+        self.pulling(
+            now,
+            match paused {
+                true => pull::Input::Pause,
+                false => pull::Input::Resume,
+            },
+        );
+    }
+
     fn pulling(&mut self, now: Time, input: pull::Input) {
         if let Some(stream) = &mut self.stream {
             stream.pull.handle(now, input);
         }
-    }
-
-    /// Asks for nothing more, and ends the inbox without losing what is on its way.
-    /// Nothing is given back before it has ended: what pulls still owe would come here
-    /// again. Returns what was held back.
-    pub(super) fn stop(&mut self, now: Time) -> Vec<(Meta, Message)> {
-        self.pulling(now, pull::Input::Stop);
-        match self.phase {
-            Phase::Open => {
-                self.phase = match self.end_inbox(now) {
-                    Some(by) => Phase::Draining { by },
-                    None => Phase::Over,
-                };
-            }
-            Phase::Leaving { by } if self.inbox.is_some() => self.phase = Phase::Draining { by },
-            Phase::Leaving { .. } | Phase::Recalling(_) => self.forget(),
-            Phase::Draining { .. } | Phase::Forgetting(_) | Phase::Over => {}
-        }
-        let held = self.stream.as_mut().map(|stream| &mut stream.line.held);
-        held.map(std::mem::take).unwrap_or_default()
-    }
-
-    /// Ends the inbox after what is on its way. Says until when that is waited for;
-    /// `None` when there is no way but to drop it.
-    fn end_inbox(&mut self, now: Time) -> Option<Time> {
-        self.pulls.clear();
-        let (Some(inbox), Some(stream)) = (&mut self.inbox, &self.stream) else {
-            self.inbox = None;
-            return None;
-        };
-        // On their way are at most what is owed, and words of the server.
-        let more = stream.pull.owed() + WORDS;
-        if !u64::try_from(more).is_ok_and(|more| inbox.end_after(more)) {
-            self.inbox = None;
-            return None;
-        }
-        let end = Outbound::new(stream.pull.end(), Bytes::new());
-        self.pulls.extend(std::iter::repeat_n(end, more));
-        Some(now + self.bus.settings.request_timeout)
     }
 
     /// Some of what was sent has not come: nothing more is asked for until it is known
@@ -295,6 +270,9 @@ impl Feed {
             let meta = consumer::local_meta(self.received, self.bus.runtime.wall());
             return Some((meta, message));
         };
+        if message.status.is_none() {
+            stream.watch.heard(now);
+        }
         let dropped = self.inbox.as_ref().is_some_and(|inbox| inbox.dropped() > 0);
         let Received::Delivery(meta) = stream.pull.receive(now, &message) else {
             if message.status.is_some() && stream.line.lacks(&message, dropped) {
@@ -308,34 +286,6 @@ impl Feed {
         stream.line.held.push((meta, message));
         self.leave(now);
         None
-    }
-
-    /// The inbox of a stopped feed has ended. When nothing is to be given back
-    /// (`settled`), the server need not forget the pulls.
-    pub(super) fn drained(&mut self, settled: bool) {
-        match self.phase {
-            Phase::Draining { .. } if !settled => self.forget(),
-            _ => self.phase = Phase::Over,
-        }
-    }
-
-    /// Makes the server forget the pulls.
-    fn forget(&mut self) {
-        let (bus, source) = (Arc::clone(&self.bus), Arc::clone(&self.source));
-        self.phase = Phase::Forgetting(Box::pin(async move {
-            consumer::forget_pulls(&bus, &source).await;
-        }));
-    }
-
-    pub(super) fn forgetting(&mut self, cx: &mut Context<'_>) -> bool {
-        let Phase::Forgetting(forgetting) = &mut self.phase else {
-            return false;
-        };
-        if forgetting.as_mut().poll(cx).is_pending() {
-            return false;
-        }
-        self.phase = Phase::Over;
-        true
     }
 
     /// Finds out what was lost on the way to the last inbox, and opens another.
@@ -440,12 +390,15 @@ impl Feed {
         stream
             .pull
             .handle(now, pull::Input::Free(free.min(self.window)));
-        let mut lost = false;
+        let (mut lost, mut from) = (false, now);
         while let Some(output) = stream.pull.poll() {
             match output {
                 pull::Output::Publish(message) => self.pulls.push_back(message),
                 pull::Output::Event(event) => {
                     lost |= matches!(event, PullEvent::ConsumerGone | PullEvent::ConsumerMissing);
+                    if event == PullEvent::ConsumerGone {
+                        from = now + consumer::DELETION;
+                    }
                     lanes.tell_pull(event.into());
                 }
             }
@@ -454,52 +407,9 @@ impl Feed {
         if repairs {
             let floor = stream.line.floor(unsettled());
             let place = &stream.line.place;
-            stream.repair = Some(repairing(&self.bus, &self.source, place, floor, now));
+            stream.repair = Some(repairing(&self.bus, &self.source, place, floor, from));
         }
         repairs
-    }
-
-    /// Looks after a consumer that was lost.
-    pub(super) fn repair(
-        &mut self,
-        now: Time,
-        unsettled: impl FnOnce() -> Option<u64>,
-        lanes: &Lanes,
-        cx: &mut Context<'_>,
-    ) -> bool {
-        let Some(stream) = &mut self.stream else {
-            return false;
-        };
-        let Some(repair) = &mut stream.repair else {
-            return false;
-        };
-        let Poll::Ready(result) = repair.as_mut().poll(cx) else {
-            return false;
-        };
-        stream.repair = None;
-        match result {
-            Ok(place) if place.made == stream.line.place.made => {
-                stream.pull.handle(now, pull::Input::Restart);
-            }
-            Ok(place) => {
-                if !place.same_stream(&stream.line.place) {
-                    stream.replaced = true;
-                    lanes.tell_pull(PullNews::StreamReplaced {
-                        stream: place.stream.as_str().into(),
-                    });
-                }
-                stream.line.renew(place);
-                self.leave(now);
-            }
-            Err(error) => {
-                lanes.tell_pull(PullNews::NotRepaired { error });
-                let floor = stream.line.floor(unsettled());
-                let at = now + consumer::REPAIR;
-                let place = &stream.line.place;
-                stream.repair = Some(repairing(&self.bus, &self.source, place, floor, at));
-            }
-        }
-        true
     }
 
     /// Whether its stream is another one than when this was asked before.
@@ -512,25 +422,11 @@ impl Feed {
     pub(super) fn deadline(&self) -> Option<Time> {
         let pull = self.stream.as_ref();
         let pull = pull.and_then(|stream| stream.pull.deadline());
+        let watch = self.watch_at();
         let by = match self.phase {
             Phase::Leaving { by } | Phase::Draining { by } => Some(by),
             _ => None,
         };
-        pull.into_iter().chain(by).min()
+        pull.into_iter().chain(watch).chain(by).min()
     }
-}
-
-/// Makes a lost consumer ready again, from a time on.
-fn repairing(
-    bus: &Arc<Inner>,
-    source: &Arc<Source>,
-    place: &Place,
-    floor: u64,
-    from: Time,
-) -> BoxFuture<'static, Result<Place, Arc<StreamError>>> {
-    let (bus, source, place) = (Arc::clone(bus), Arc::clone(source), place.clone());
-    Box::pin(async move {
-        bus.runtime.sleep_until(from).await;
-        consumer::again(&bus, &source, &place, floor).await
-    })
 }

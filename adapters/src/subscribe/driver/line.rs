@@ -109,7 +109,8 @@ impl Line {
         if !self.shared
             && word.payload.starts_with(b"-NAK")
             && let Some(meta) = Meta::parse(&word.subject)
-            && meta.stream == *self.place.stream
+            && meta.stream.as_str() == self.place.stream
+            && meta.consumer.as_str() == self.place.consumer
         {
             self.returned.insert(meta.stream_seq);
         }

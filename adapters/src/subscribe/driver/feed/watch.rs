@@ -1,0 +1,117 @@
+//! A look at a consumer that says nothing.
+//!
+//! Heartbeats only show that the server knows of a pull. Consumers were seen that had
+//! messages and delivered none of them (nats-server #4736, #7680).
+
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures_core::future::BoxFuture;
+use jetbus_core::Time;
+use jetbus_core::jetstream::admin::{answer, consumer_info};
+use jetbus_core::jetstream::api::ConsumerInfo;
+
+use super::super::super::consumer::Source;
+use super::super::super::lanes::Lanes;
+use super::{Feed, Phase};
+use crate::bus::Inner;
+use crate::news::PullNews;
+
+/// How long nothing comes before the consumer is looked at, and between two looks; up
+/// to a third more, so that not all look at once.
+const IDLE: Duration = Duration::from_secs(30);
+
+/// Since when nothing came, and whether that is looked into.
+pub(super) struct Watch {
+    interval: Duration,
+    /// When the last message came, or the consumer was looked at.
+    since: Time,
+    looking: Option<BoxFuture<'static, Option<ConsumerInfo>>>,
+}
+
+impl Watch {
+    pub(super) fn new(random: u64) -> Self {
+        let third = IDLE.as_millis() as u64 / 3;
+        Self {
+            interval: IDLE + Duration::from_millis(random % third),
+            since: Time::ZERO,
+            looking: None,
+        }
+    }
+
+    /// A message came.
+    pub(super) fn heard(&mut self, now: Time) {
+        self.since = now;
+        self.looking = None;
+    }
+}
+
+impl Feed {
+    /// Looks at a consumer from which nothing came for a while though pulls are open,
+    /// and pulls anew when it has messages.
+    pub(in super::super) fn watch(
+        &mut self,
+        now: Time,
+        lanes: &Lanes,
+        cx: &mut Context<'_>,
+    ) -> bool {
+        let due = self.watch_at().is_some_and(|at| at <= now);
+        let (Some(stream), Source::Stream { wanted, .. }) = (&mut self.stream, &*self.source)
+        else {
+            return false;
+        };
+        let watch = &mut stream.watch;
+        if stream.pull.owed() == 0 || !matches!(self.phase, Phase::Open) {
+            // Nothing is to come; it is waited for from then on.
+            watch.heard(now);
+            return false;
+        }
+        if due {
+            let (bus, name) = (Arc::clone(&self.bus), &wanted.name);
+            watch.looking = Some(look(bus, stream.line.place.stream.clone(), name.clone()));
+        }
+        let Some(Poll::Ready(info)) = watch.looking.as_mut().map(|look| look.as_mut().poll(cx))
+        else {
+            return false;
+        };
+        let waited = now.since(watch.since);
+        watch.heard(now);
+        let Some(info) = info else {
+            // Silence is noticed by heartbeats, a consumer that is gone by pulls.
+            return true;
+        };
+        stream.line.place.settled = info.ack_floor.stream_seq;
+        let full = i64::try_from(info.num_ack_pending).unwrap_or(i64::MAX)
+            >= info.config.max_ack_pending.max(1);
+        if info.num_pending > 0 && !full {
+            lanes.tell_pull(PullNews::Stuck {
+                pending: info.num_pending,
+                waited,
+            });
+            self.leave(now);
+        }
+        true
+    }
+
+    /// When the consumer is looked at.
+    pub(super) fn watch_at(&self) -> Option<Time> {
+        let stream = self.stream.as_ref()?;
+        let idle = stream.pull.owed() > 0
+            && stream.watch.looking.is_none()
+            && matches!(self.phase, Phase::Open);
+        idle.then(|| stream.watch.since + stream.watch.interval)
+    }
+}
+
+fn look(
+    bus: Arc<Inner>,
+    stream: String,
+    consumer: String,
+) -> BoxFuture<'static, Option<ConsumerInfo>> {
+    Box::pin(async move {
+        let request = consumer_info(&bus.api, &stream, &consumer);
+        let answered = bus.request(&request.subject, &request.payload).await;
+        answer(&answered.ok()?).ok()
+    })
+}
