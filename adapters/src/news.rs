@@ -104,7 +104,7 @@ pub enum News {
         error: Arc<crate::PublishError>,
     },
     /// A handler blocks its thread for longer than its time and cannot be stopped. Told
-    /// once for each attempt; when the whole runtime is blocked, only afterwards.
+    /// once for each attempt; when nothing else of the runtime runs, only afterwards.
     HandlerStuck {
         /// The topic or pattern of the subscription.
         topic: Arc<str>,

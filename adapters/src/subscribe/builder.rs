@@ -128,8 +128,9 @@ impl<L> Subscribe<L> {
     /// Then its future is dropped, and after that the attempt counts as failed. Tasks
     /// that the handler has spawned are its own: they go on. A future that does not
     /// yield cannot be dropped: [`News::HandlerStuck`](crate::News::HandlerStuck) tells of
-    /// it, and it ends in its own time, for what it then says. On a runtime with a single
-    /// thread that is told only afterwards.
+    /// it, and it ends in its own time, for what it then says. While no other
+    /// thread of the runtime is awake to look after its timers, so always on a single
+    /// thread, that is told only afterwards.
     pub const fn timeout(mut self, timeout: Duration) -> Self {
         self.options.timeout = Some(timeout);
         self

@@ -4,8 +4,9 @@
 //! worker cannot tell. So each worker leaves a note at its post when it begins to
 //! poll a handler, and a task of its own looks at the posts of a subscription. Not the
 //! driver: workers wake it, and a runtime may want to run what a thread woke on that
-//! thread. When all tasks share one thread the watch does not run either: then the
-//! worker tells afterwards.
+//! thread. When all tasks share one thread the watch does not run either, nor when the
+//! blocked thread was the one that looked after the runtime's timers and no other one
+//! is awake: then the worker tells afterwards.
 
 use std::convert::Infallible;
 use std::future::{Future as _, poll_fn};

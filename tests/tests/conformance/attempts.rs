@@ -137,12 +137,15 @@ pub(crate) async fn a_handler_that_blocks_its_thread_is_told_once(env: Env) {
     let alone = is_smol(&**env.runtime());
     let told = Arc::new(AtomicBool::new(false));
     let (go_on, clock) = (Arc::clone(&told), Arc::clone(env.runtime()));
+    let (begins, begun) = async_channel::unbounded();
     let subscription = subscribe(&bus)
         .timeout(limit)
         .handle(move |event: Delivery<u32>| {
             let (go_on, clock) = (Arc::clone(&go_on), Arc::clone(&clock));
+            let begins = begins.clone();
             async move {
                 let began = clock.now();
+                begins.try_send(()).unwrap();
                 while event.payload == 1 && !go_on.load(Ordering::SeqCst) {
                     if alone && clock.now().since(began) > limit {
                         break;
@@ -153,6 +156,9 @@ pub(crate) async fn a_handler_that_blocks_its_thread_is_told_once(env: Env) {
         })
         .await
         .unwrap();
+    begun.recv().await.unwrap();
+    // The thread may be the one that looked after the timers: another one wakes up.
+    env.runtime().spawn(Box::pin(async {}));
     let (topic, sequence, time) = news(&env, "it is told", &mut heard, stuck).await;
     assert_eq!((&*topic, sequence), ("orders.placed", 1));
     assert!(time >= limit, "{time:?}");
