@@ -186,6 +186,9 @@ impl Driver {
         for feed in &mut self.feeds {
             let unsettled = || self.delivery.lowest_unsettled();
             again |= feed.repair(now, unsettled, &self.lanes, cx);
+            if feed.was_replaced() && !feed.redriven() {
+                self.delivery.handle(now, delivery::Input::Replaced);
+            }
             again |= feed.forgetting(cx);
         }
         self.delivery.handle(now, delivery::Input::Tick);

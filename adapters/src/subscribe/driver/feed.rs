@@ -49,6 +49,8 @@ struct Pulled {
     line: Line,
     /// Whether it was connected before.
     begun: bool,
+    /// Its stream was made again, and nobody was told yet.
+    replaced: bool,
     /// The consumer being looked at or made again.
     repair: Option<BoxFuture<'static, Result<Place, Arc<StreamError>>>>,
 }
@@ -121,6 +123,7 @@ impl Feed {
                     pull: Pull::new(config, bus.random()),
                     line: Line::new(place.clone()),
                     begun: false,
+                    replaced: false,
                     repair: None,
                 };
                 let pattern = Subject::from(format!("{inbox_name}.*"));
@@ -480,6 +483,7 @@ impl Feed {
             }
             Ok(place) => {
                 if !place.same_stream(&stream.line.place) {
+                    stream.replaced = true;
                     lanes.tell_pull(PullNews::StreamReplaced {
                         stream: place.stream.as_str().into(),
                     });
@@ -496,6 +500,12 @@ impl Feed {
             }
         }
         true
+    }
+
+    /// Whether its stream is another one than when this was asked before.
+    pub(super) fn was_replaced(&mut self) -> bool {
+        let stream = self.stream.as_mut();
+        stream.is_some_and(|stream| std::mem::take(&mut stream.replaced))
     }
 
     /// When it is to be looked at next.
