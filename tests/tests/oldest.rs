@@ -3,12 +3,18 @@
 // `pub` says that a function is a case; what is not run here runs there.
 #![allow(unreachable_pub, dead_code)]
 
+#[path = "conformance/burying.rs"]
+mod burying;
+#[path = "conformance/dead_letters.rs"]
+mod dead_letters;
 #[path = "conformance/faults.rs"]
 mod faults;
 #[path = "conformance/keys.rs"]
 mod keys;
 #[path = "conformance/publishing.rs"]
 mod publishing;
+#[path = "conformance/redriving.rs"]
+mod redriving;
 #[path = "conformance/settling.rs"]
 mod settling;
 #[path = "conformance/streams.rs"]
@@ -36,6 +42,9 @@ macro_rules! on_the_oldest_server {
 }
 
 on_the_oldest_server! {
+    dead_letters::an_event_whose_attempts_run_out_is_a_dead_letter_and_its_key_goes_on,
+    dead_letters::bytes_and_headers_are_kept_and_none_is_acted_upon,
+    burying::while_a_dead_letter_cannot_be_stored_its_key_waits_and_nothing_is_lost,
     faults::a_deleted_consumer_is_made_again_and_nothing_is_missed,
     faults::a_deleted_stream_is_made_again_and_handling_goes_on,
     keys::a_hundred_aggregates_over_five_topics_keep_their_order,
@@ -43,6 +52,10 @@ on_the_oldest_server! {
     publishing::a_publish_is_stored_in_order,
     publishing::bytes_and_headers_come_through_unchanged,
     publishing::one_event_id_is_stored_once_per_topic,
+    redriving::a_lost_consumer_of_redrives_is_made_again,
+    redriving::a_redriven_event_goes_behind_what_its_key_has_in_hand,
+    redriving::all_that_a_filter_means_are_redriven_once,
+    redriving::dead_letters_are_counted_listed_and_removed_by_what_they_are,
     settling::a_failing_or_panicking_handler_is_tried_again_in_order,
     settling::a_handler_longer_than_its_lease_is_not_run_twice,
     settling::deliveries_are_settled_each_by_its_handle,
