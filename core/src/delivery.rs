@@ -86,6 +86,11 @@ use crate::keyed::{Id, Keyed};
 use crate::random::Random;
 use crate::{Outbound, Subject, Time};
 
+/// How many windows of settled messages are remembered: a server of one replica that is
+/// killed forgets the acknowledgements of its last tenth of a second, and delivers
+/// their messages again.
+const REMEMBERED: usize = 4;
+
 /// The messages of one consumer that are here. See the [module](self).
 #[derive(Debug)]
 pub struct Delivery<T> {
@@ -128,7 +133,7 @@ impl<T: Clone> Delivery<T> {
             config,
             keyed: Keyed::new(random.next()),
             table: HashMap::with_hasher(FixedState::with_seed(random.next())),
-            settled: Recent::new(config.window, random.next()),
+            settled: Recent::new(config.window.saturating_mul(REMEMBERED), random.next()),
             pardoned: Recent::new(config.window, random.next()),
             seen: Seen::default(),
             shares: Shares::new(config.key_share, random.next()),
@@ -170,6 +175,7 @@ impl<T: Clone> Delivery<T> {
             Input::Connected => self.reconnected(now),
             Input::Disconnected => self.connected = false,
             Input::Renewed => self.seen.renewed(),
+            Input::Replaced => self.replaced(),
             Input::Stop => self.stop(),
             Input::Abandon => self.abandon(),
             Input::Tick => {}
@@ -313,6 +319,10 @@ impl<T: Clone> Delivery<T> {
     }
 
     fn publish(&mut self, reply: Subject, payload: Bytes) {
+        // Of a stream that is gone.
+        if reply.as_str().is_empty() {
+            return;
+        }
         if !self.connected && self.publishes.len() >= self.config.window.saturating_mul(2) {
             self.publishes.pop_front();
             self.tell(DeliveryEvent::AckDropped);

@@ -12,12 +12,13 @@ mod recalling;
 mod start;
 mod stopping;
 
+use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use futures_channel::mpsc;
+use futures_channel::{mpsc, oneshot};
 use futures_core::Stream as _;
 use futures_core::future::BoxFuture;
 use jetbus_core::dead_letter::{Origin, Redriven};
@@ -64,8 +65,8 @@ struct Driver {
     burials: Burials,
     delivery: Delivery<Arc<Item>>,
     hire: Option<Hire>,
-    /// When it is looked next whether a handler blocks its thread.
-    look_at: Time,
+    /// Ends the watch over handlers that block their threads.
+    _watch: Option<oneshot::Sender<Infallible>>,
     options: Options,
     /// The session that the machines know of; 0 for none.
     generation: u64,
@@ -92,6 +93,9 @@ impl Driver {
         for feed in &mut self.feeds {
             let unsettled = || self.delivery.lowest_unsettled();
             again |= feed.repair(now, unsettled, &self.lanes, cx);
+            if feed.was_replaced() && !feed.redriven() {
+                self.delivery.handle(now, delivery::Input::Replaced);
+            }
             again |= feed.forgetting(cx);
             again |= feed.watch(now, &self.lanes, cx);
         }
@@ -254,11 +258,11 @@ impl Driver {
                 self.stop();
                 continue;
             };
-            if found.shared {
-                self.tell(&DeliveryEvent::SharedConsumer);
-            }
             // What is redriven has no place among the others to be kept for it.
             if !redriven {
+                if found.shared {
+                    self.tell(&DeliveryEvent::SharedConsumer);
+                }
                 // What was lost is no sign of another reader.
                 self.delivery.handle(now, delivery::Input::Renewed);
                 for (meta, key) in found.lost {
@@ -374,21 +378,10 @@ impl Driver {
         }
     }
 
-    /// Looks whether a handler blocks its thread. When to look again.
-    fn look(&mut self, now: Time) -> Option<Time> {
-        self.hire.as_ref()?;
-        if now >= self.look_at {
-            self.look_at = self.lanes.look(now);
-        }
-        Some(self.look_at)
-    }
-
     /// Whether the machines' next deadline has come; else wakes the task then.
     fn slept(&mut self, now: Time, cx: &mut Context<'_>) -> bool {
-        let look = self.look(now);
         let feeds = self.feeds.iter().filter_map(Feed::deadline);
         let Some(deadline) = (self.delivery.deadline().into_iter())
-            .chain(look)
             .chain(feeds)
             .chain(self.end.deadline())
             .min()

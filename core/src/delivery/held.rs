@@ -13,6 +13,8 @@ pub(super) struct Held<T> {
     pub(super) meta: Meta,
     /// It comes from another stream.
     pub(super) redriven: bool,
+    /// Its stream is gone.
+    pub(super) gone: bool,
     pub(super) reply: Subject,
     /// When its lease began anew.
     pub(super) renewed: Time,
@@ -62,6 +64,7 @@ impl<T> Held<T> {
         Self {
             meta,
             redriven,
+            gone: false,
             reply,
             renewed: now,
             pardoned: 0,

@@ -117,6 +117,25 @@ impl<T: Clone> Delivery<T> {
         self.keyed.park(id, now + self.absence());
     }
 
+    /// What is held is of a stream that is gone; what was given back or lost is gone with
+    /// it.
+    pub(super) fn replaced(&mut self) {
+        self.seen.renewed();
+        // Of what is redriven, it is said again when it comes again.
+        self.publishes.clear();
+        let all: Vec<_> = self.keyed.iter().map(|(id, _)| id).collect();
+        for id in all {
+            let Some(held) = self.keyed.item_mut(id).filter(|held| !held.redriven) else {
+                continue;
+            };
+            held.gone = true;
+            held.reply = Subject::from_static("");
+            if held.is_away() {
+                self.remove(id);
+            }
+        }
+    }
+
     /// Puts it in its key's queue: in stream order, but what is redriven is behind all
     /// and stays where it is.
     fn insert(&mut self, key: Option<Key>, held: Held<T>) -> Id {
@@ -124,7 +143,7 @@ impl<T: Clone> Delivery<T> {
         let identity = held.identity();
         let id = self.keyed.insert(key, held, |other| {
             let ordinary = !redriven && !other.redriven;
-            ordinary.then(|| stream_seq.cmp(&other.meta.stream_seq))
+            ordinary.then(|| (true, stream_seq).cmp(&(!other.gone, other.meta.stream_seq)))
         });
         self.table.insert(identity, id);
         if let Some((head, held)) = self.shares.comes(&self.keyed, id) {

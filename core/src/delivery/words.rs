@@ -184,6 +184,10 @@ pub enum Input<T> {
     Disconnected,
     /// The consumer was made again: its sequence starts anew.
     Renewed,
+    /// Its stream was made again, and the consumer with it. What is held is of a stream
+    /// that is gone: it is handled before what comes now, and nothing is said of it to
+    /// the server, which would take it for something else.
+    Replaced,
     /// Nothing new runs, what does not run is given back.
     Stop,
     /// As [`Input::Stop`], and what still runs is given up: nothing more is said of

@@ -52,6 +52,8 @@ struct Pulled {
     /// Whether it was connected before.
     begun: bool,
     watch: Watch,
+    /// Its stream was made again, and nobody was told yet.
+    replaced: bool,
     /// The consumer being looked at or made again.
     repair: Option<BoxFuture<'static, Result<Place, Arc<StreamError>>>>,
 }
@@ -125,6 +127,7 @@ impl Feed {
                     line: Line::new(place.clone()),
                     begun: false,
                     watch: Watch::new(bus.random()),
+                    replaced: false,
                     repair: None,
                 };
                 let pattern = Subject::from(format!("{inbox_name}.*"));

@@ -104,7 +104,7 @@ impl Line {
         self.place.made.clone_from(&recalled.created);
     }
 
-    /// Something is said of a message.
+    /// Something is said of a message, perhaps of another feed.
     pub(super) fn said(&mut self, word: &Outbound) {
         if !self.shared
             && word.payload.starts_with(b"-NAK")

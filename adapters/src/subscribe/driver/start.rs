@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use futures_channel::mpsc;
-use jetbus_core::Time;
 use jetbus_core::delivery::Delivery;
 
 use super::super::consumer::{self, Source};
 use super::super::lanes::Lanes;
 use super::super::options::Options;
 use super::super::subscription::Subscription;
+use super::super::watch;
 use super::feed::Feed;
 use super::outbox::Outbox;
 use super::stopping::End;
@@ -68,8 +68,8 @@ pub(in crate::subscribe) async fn start(
         outbox: Outbox::new(Arc::clone(&inner.link)),
         burials: Burials::new(inner, kept),
         delivery,
+        _watch: hire.as_ref().map(|_| watch::start(&lanes)),
         hire,
-        look_at: Time::ZERO,
         options,
         generation: 0,
         sleep: None,

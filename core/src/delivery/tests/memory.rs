@@ -59,8 +59,8 @@ fn a_million_keys_through_the_window_leave_nothing_behind() {
     assert!(delivery.idle());
     assert!(delivery.table.is_empty());
     assert!(delivery.table.capacity() < 4 * WINDOW);
-    assert!(delivery.settled.len() <= WINDOW);
-    assert!(delivery.settled.capacity() < 4 * WINDOW);
+    assert!(delivery.settled.len() <= REMEMBERED * WINDOW);
+    assert!(delivery.settled.capacity() < 4 * REMEMBERED * WINDOW);
     assert_eq!(delivery.pardoned.len(), 0);
     assert!(delivery.publishes.capacity() < WINDOW);
     assert!(delivery.events.capacity() < WINDOW);

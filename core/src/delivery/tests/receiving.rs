@@ -198,3 +198,27 @@ fn what_is_missing_counts_as_delivered() {
         Some(3)
     );
 }
+
+#[test]
+fn what_is_held_of_a_stream_that_is_gone_runs_first_and_is_never_acknowledged() {
+    let mut delivery = Delivery::new(config(8));
+    for (seq, key) in [(7, 1), (8, 1), (9, 2)] {
+        delivery.handle(at(0), message(seq, Some(key), 1));
+    }
+    let mut jobs = out(&mut delivery).jobs;
+    delivery.handle(at(1), Input::Replaced);
+    // The new stream counts from one again.
+    for (seq, key) in [(1, 1), (2, 1), (3, 2)] {
+        delivery.handle(at(2), message(seq, Some(key), 1));
+    }
+    let (mut ran, mut sent) = (Vec::new(), Vec::new());
+    while let Some(job) = jobs.pop() {
+        ran.push(job.item);
+        let then = done(&mut delivery, 3, job.id, Outcome::Ack);
+        sent.extend(then.sent().iter().map(|(seq, _)| *seq));
+        jobs.extend(then.jobs);
+    }
+    assert_eq!(ran, [9, 3, 7, 8, 1, 2]);
+    assert_eq!(sent, [3, 1, 2]);
+    assert!(delivery.idle());
+}

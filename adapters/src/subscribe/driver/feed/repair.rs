@@ -39,6 +39,7 @@ impl Feed {
             }
             Ok(place) => {
                 if !place.same_stream(&stream.line.place) {
+                    stream.replaced = true;
                     lanes.tell_pull(PullNews::StreamReplaced {
                         stream: place.stream.as_str().into(),
                     });
@@ -55,6 +56,12 @@ impl Feed {
             }
         }
         true
+    }
+
+    /// Whether its stream is another one than when this was asked before.
+    pub(in super::super) fn was_replaced(&mut self) -> bool {
+        let stream = self.stream.as_mut();
+        stream.is_some_and(|stream| std::mem::take(&mut stream.replaced))
     }
 }
 
