@@ -19,6 +19,7 @@ pub mod bench;
 pub mod embedded;
 pub mod failure;
 pub mod matrix;
+pub mod mortal;
 pub mod outside;
 pub mod peer;
 pub mod proxy;

@@ -53,12 +53,13 @@ where
 {
     async fn attempt(&self, bench: &mut Bench, jobs: &[Job]) -> Vec<Outcome> {
         let mut batch = Vec::with_capacity(jobs.len());
+        let unordered = bench.lanes().handling.unordered;
         // Keys that wait for an event which is no part of the batch.
         let mut waiting = HashSet::new();
         let early: Vec<_> = jobs
             .iter()
             .map(|job| {
-                let key = job.item.key();
+                let key = job.item.key().filter(|_| !unordered);
                 if key.is_some_and(|key| waiting.contains(key)) {
                     return Some(Outcome::Failed {
                         retry_after: None,

@@ -258,11 +258,11 @@ impl Driver {
                 self.stop();
                 continue;
             };
+            if found.shared {
+                self.tell(&DeliveryEvent::SharedConsumer);
+            }
             // What is redriven has no place among the others to be kept for it.
             if !redriven {
-                if found.shared {
-                    self.tell(&DeliveryEvent::SharedConsumer);
-                }
                 // What was lost is no sign of another reader.
                 self.delivery.handle(now, delivery::Input::Renewed);
                 for (meta, key) in found.lost {

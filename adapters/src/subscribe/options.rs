@@ -52,6 +52,8 @@ pub(super) struct Handling {
     pub(super) timeout: Duration,
     /// Whether events are acknowledged before they are handled.
     pub(super) at_most_once: bool,
+    /// Whether keys are ignored.
+    pub(super) unordered: bool,
 }
 
 const MILLISECOND: Duration = Duration::from_millis(1);
@@ -90,6 +92,7 @@ impl Options {
         Handling {
             timeout: self.timeout.unwrap_or(Duration::from_secs(300)),
             at_most_once: self.at_most_once,
+            unordered: self.unordered,
         }
     }
 

@@ -1,6 +1,6 @@
 //! Messages that are handed out together.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use foldhash::fast::FixedState;
 
@@ -126,7 +126,7 @@ impl<T: Clone> Delivery<T> {
         self.start_batch(&chosen)
     }
 
-    /// A head, and those behind it that may run with it.
+    /// A head, and right behind it those of its key that may run with it.
     fn choose_of_key(&self, head: Id, max: usize, chosen: &mut Vec<Id>) {
         let mut next = Some(head);
         while let Some(id) = next
@@ -200,8 +200,8 @@ impl<T: Clone> Delivery<T> {
         jobs: &[JobId],
         said: &mut HashMap<JobId, Outcome, FixedState>,
     ) {
-        // Keys of which one is not settled.
-        let mut waiting: HashSet<Key, FixedState> = HashSet::default();
+        // The key of which one is not settled; those of one key are side by side.
+        let mut waiting: Option<Key> = None;
         for job in jobs {
             let outcome = said.remove(job).unwrap_or_else(|| Outcome::Failed {
                 retry_after: None,
@@ -209,7 +209,7 @@ impl<T: Clone> Delivery<T> {
             });
             let key = self.keyed.key(job.id);
             // The server has forgotten what is settled: nothing calls that back.
-            let waits = key.is_some_and(|key| waiting.contains(key));
+            let waits = key.is_some() && key == waiting.as_ref();
             if waits && outcome != Outcome::Settled {
                 continue;
             }
@@ -218,7 +218,7 @@ impl<T: Clone> Delivery<T> {
                 Outcome::Ack | Outcome::Settled | Outcome::Term { .. } | Outcome::Buried
             );
             if !settles {
-                waiting.extend(key.cloned());
+                waiting = key.cloned();
             }
             self.conclude(now, job.id, outcome);
         }

@@ -51,9 +51,9 @@ struct Pulled {
     line: Line,
     /// Whether it was connected before.
     begun: bool,
-    watch: Watch,
     /// Its stream was made again, and nobody was told yet.
     replaced: bool,
+    watch: Watch,
     /// The consumer being looked at or made again.
     repair: Option<BoxFuture<'static, Result<Place, Arc<StreamError>>>>,
 }
@@ -126,8 +126,8 @@ impl Feed {
                     pull: Pull::new(config, bus.random()),
                     line: Line::new(place.clone()),
                     begun: false,
-                    watch: Watch::new(bus.random()),
                     replaced: false,
+                    watch: Watch::new(bus.random()),
                     repair: None,
                 };
                 let pattern = Subject::from(format!("{inbox_name}.*"));
@@ -410,6 +410,12 @@ impl Feed {
             stream.repair = Some(repairing(&self.bus, &self.source, place, floor, from));
         }
         repairs
+    }
+
+    /// Whether its stream is another one than when this was asked before.
+    pub(super) fn was_replaced(&mut self) -> bool {
+        let stream = self.stream.as_mut();
+        stream.is_some_and(|stream| std::mem::take(&mut stream.replaced))
     }
 
     /// When it is to be looked at next.

@@ -6,9 +6,11 @@ use proptest::prelude::*;
 
 use super::*;
 
+mod sound;
 mod world;
 
-use self::world::{REDRIVEN, There, World, key, sound};
+use self::sound::sound;
+use self::world::{REDRIVEN, There, World, key};
 
 #[derive(Clone, Debug)]
 enum Op {

@@ -57,12 +57,6 @@ impl Feed {
         }
         true
     }
-
-    /// Whether its stream is another one than when this was asked before.
-    pub(in super::super) fn was_replaced(&mut self) -> bool {
-        let stream = self.stream.as_mut();
-        stream.is_some_and(|stream| std::mem::take(&mut stream.replaced))
-    }
 }
 
 /// Makes a lost consumer ready again, from a time on.
