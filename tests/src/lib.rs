@@ -22,6 +22,7 @@ pub mod matrix;
 pub mod mortal;
 pub mod outside;
 pub mod peer;
+pub mod proxy;
 pub mod python;
 pub mod raw;
 pub mod server;

@@ -7,9 +7,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_lite::{StreamExt as _, future};
-use jetbus::{Builder, Bus, Delivery, Event, NatsOptions, News, Outcome, PublishError};
+use jetbus::{Builder, Bus, Delivery, Event, NatsOptions, News, Outcome, PublishError, PullNews};
 use jetbus_tests::admin::Admin;
 use jetbus_tests::matrix::Env;
+use jetbus_tests::proxy::Proxy;
 use jetbus_tests::support::{Door, Seen, in_order, in_turns, news, publish, publish_all, spawn};
 use jetbus_tests::{Server, on_servers};
 
@@ -17,6 +18,7 @@ on_servers! {
     a_frozen_server_is_noticed_and_handling_resumes,
     a_killed_server_loses_nothing_and_keeps_order,
     an_idle_subscription_is_served_at_once_after_a_restart,
+    what_a_cut_connection_loses_comes_at_once_and_in_order,
     what_is_handled_while_the_server_is_down_is_not_handled_again,
 }
 
@@ -171,6 +173,59 @@ async fn an_idle_subscription_is_served_at_once_after_a_restart(env: Env) {
     }
     subscription.stop().await;
     bus.close().await;
+}
+
+async fn what_a_cut_connection_loses_comes_at_once_and_in_order(env: Env) {
+    let sender = env.bus().await;
+    let orders = sender.topic("orders.placed").unwrap();
+    let proxy = Proxy::start(server(&env).address()).unwrap();
+    let bus = Builder::nats(NatsOptions::new(proxy.url()))
+        .runtime(Arc::clone(env.runtime()))
+        .open()
+        .await
+        .unwrap();
+    let mut heard = bus.news();
+    let seen = Seen::new();
+    let noted = seen.clone();
+    let subscription = bus
+        .subscribe("orders.placed")
+        .group("billing")
+        .ack_wait(LONG)
+        .handle(move |event: Delivery<u32>| {
+            noted.note((event.key().unwrap().to_owned(), event.payload));
+            async {}
+        })
+        .await
+        .unwrap();
+    publish_all(&orders, in_turns(10, 1)).await;
+    seen.reaches(10, &env).await;
+    let admin = Admin::connect(&env).await;
+    let stream = admin.only_stream().await;
+    admin.all_is_settled(&stream).await;
+
+    proxy.hold();
+    publish_all(&orders, in_turns(10, 3).skip(10).take(10)).await;
+    env.soon("the server has delivered them", async {
+        while admin.only_consumer(&stream).await["num_ack_pending"] != 10 {}
+    })
+    .await;
+    proxy.cut();
+    publish_all(&orders, in_turns(10, 3).skip(20)).await;
+    seen.reaches(30, &env).await;
+    assert_eq!(seen.by_key(), in_order(10, 3));
+    let count = news(&env, "the loss is told", &mut heard, |news| match news {
+        News::Pull {
+            what: PullNews::Lost { count },
+            ..
+        } => Some(count),
+        _ => None,
+    });
+    assert_eq!(count.await, 10);
+    admin.all_is_settled(&stream).await;
+    subscription.stop().await;
+    for bus in [bus, sender] {
+        bus.close().await;
+    }
 }
 
 async fn a_frozen_server_is_noticed_and_handling_resumes(env: Env) {

@@ -21,6 +21,7 @@ mod refusals;
 mod settling;
 mod streams;
 mod subscribing;
+mod subscription;
 mod topics;
 
 jetbus_tests::conformance! {
@@ -125,6 +126,11 @@ jetbus_tests::conformance! {
     subscribing::replicas_of_a_group_share_its_events,
     subscribing::what_cannot_be_decoded_is_told_and_not_lost,
     subscribing::without_a_group_every_instance_gets_every_event,
+    subscription::a_consumer_made_again_does_not_repeat_what_was_settled,
+    subscription::a_drain_ends_in_time_though_handlers_never_do,
+    subscription::a_foreign_consumer_that_does_not_fit_is_refused,
+    subscription::a_paused_subscription_asks_for_nothing_until_it_resumes,
+    subscription::draining_finishes_what_runs_and_gives_back_what_waits_in_order,
     topics::a_caller_that_leaves_hands_its_stream_to_the_next,
     topics::a_covered_topic_takes_no_options_of_its_own,
     topics::a_handle_and_a_name_are_the_same_topic,

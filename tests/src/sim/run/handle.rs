@@ -76,7 +76,10 @@ async fn subscribe(
     let mut subscribe = bus
         .subscribe(topic.name)
         .window(plan.held)
-        .ack_wait(plan.ack_wait);
+        .ack_wait(plan.ack_wait)
+        // Deliveries that the network loses are no signs of a crash.
+        .suspect_after(1_000_000)
+        .crash_limit(2_000_000);
     subscribe = match group {
         SOLO => subscribe.start(Start::Beginning),
         group => subscribe.group(group),

@@ -1,0 +1,128 @@
+//! A network between a client and a server that can be held up and cut.
+
+use std::io::{Read as _, Write as _};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+
+use crate::failure::{Doing as _, Failure};
+
+/// Passes connections on to a server. Ends with its handle.
+#[derive(Debug)]
+pub struct Proxy {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Nothing gets from the server to clients.
+    held: bool,
+    /// Counts cuts: what was read before one goes nowhere after it.
+    cuts: u64,
+    over: bool,
+    open: Vec<TcpStream>,
+}
+
+impl Proxy {
+    /// Listens on a free port of the loopback interface for clients of `server`.
+    ///
+    /// # Errors
+    /// When there is no port.
+    pub fn start(server: String) -> Result<Self, Failure> {
+        let listener = TcpListener::bind("127.0.0.1:0").doing("listening")?;
+        let address = listener.local_addr().doing("listening")?;
+        let shared = Arc::new(Shared::default());
+        let accepting = Arc::clone(&shared);
+        thread::spawn(move || {
+            for client in listener.incoming().flatten() {
+                if accepting.state().over {
+                    return;
+                }
+                // Without a server the client is hung up on.
+                let _ = accepting.connect(client, &server);
+            }
+        });
+        Ok(Self { address, shared })
+    }
+
+    /// `nats://127.0.0.1:<port>`.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("nats://{}", self.address)
+    }
+
+    /// Keeps what the server sends from now on.
+    pub fn hold(&self) {
+        self.shared.state().held = true;
+    }
+
+    /// Breaks all connections; what was kept is lost. New ones pass.
+    pub fn cut(&self) {
+        let mut state = self.shared.state();
+        state.held = false;
+        state.cuts += 1;
+        for stream in state.open.drain(..) {
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+        drop(state);
+        self.shared.changed.notify_all();
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.shared.state().over = true;
+        self.cut();
+        // Wakes the thread that accepts.
+        let _ = TcpStream::connect(self.address);
+    }
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn connect(self: &Arc<Self>, client: TcpStream, server: &str) -> std::io::Result<()> {
+        let server = TcpStream::connect(server)?;
+        let (from_client, to_server) = (client.try_clone()?, server.try_clone()?);
+        let mut state = self.state();
+        state
+            .open
+            .extend([client.try_clone()?, server.try_clone()?]);
+        let cuts = state.cuts;
+        drop(state);
+        let (out, back) = (Arc::clone(self), Arc::clone(self));
+        thread::spawn(move || out.pass(from_client, to_server, cuts, false));
+        thread::spawn(move || back.pass(server, client, cuts, true));
+        Ok(())
+    }
+
+    /// Copies bytes until either side ends.
+    fn pass(&self, mut from: TcpStream, mut to: TcpStream, cuts: u64, to_client: bool) {
+        let mut buffer = [0; 16_384];
+        while let Ok(len @ 1..) = from.read(&mut buffer) {
+            let mut state = self.state();
+            while to_client && state.held {
+                state = (self.changed.wait(state)).unwrap_or_else(PoisonError::into_inner);
+            }
+            if state.cuts != cuts {
+                break;
+            }
+            drop(state);
+            if to.write_all(&buffer[..len]).is_err() {
+                break;
+            }
+        }
+        for stream in [from, to] {
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+    }
+}
