@@ -26,7 +26,9 @@
 //!
 //! Stream sequence and time of storing name a message; the time tells a message
 //! of a stream that was deleted and made again from an older one with its sequence.
+//! A redriven message comes from another stream: it is never one of the ordinary.
 
+mod seen;
 mod settled;
 mod words;
 
@@ -36,9 +38,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use foldhash::fast::FixedState;
 
+use self::seen::Seen;
 use self::settled::{Settled, Verdict};
 pub use self::words::{
-    Config, DeliveryEvent, Input, Job, JobId, Key, Letter, Outcome, Output, Task,
+    AtShare, Batch, Config, DeliveryEvent, Highest, Input, Job, JobId, Key, Letter, Outcome,
+    Output, Report, Task,
 };
 use crate::dead_letter::Reason;
 use crate::jetstream::ack::{self, Meta};
@@ -46,11 +50,13 @@ use crate::keyed::{Id, Keyed};
 use crate::random::Random;
 use crate::{Outbound, Subject, Time, Timestamp};
 
-type Identity = (u64, Timestamp);
+type Identity = (u64, Timestamp, bool);
 
 #[derive(Debug)]
 struct Held<T> {
     meta: Meta,
+    /// It comes from another stream.
+    redriven: bool,
     reply: Subject,
     /// When its lease began anew.
     renewed: Time,
@@ -83,8 +89,23 @@ enum State<T> {
 }
 
 impl<T> Held<T> {
+    const fn new(now: Time, meta: Meta, redriven: bool, reply: Subject, state: State<T>) -> Self {
+        Self {
+            meta,
+            redriven,
+            reply,
+            renewed: now,
+            attempt: 0,
+            runs: 0,
+            failures: None,
+            letter: None,
+            unburied: 0,
+            state,
+        }
+    }
+
     const fn identity(&self) -> Identity {
-        (self.meta.stream_seq, self.meta.timestamp)
+        (self.meta.stream_seq, self.meta.timestamp, self.redriven)
     }
 
     /// What is to be done with it.
@@ -123,11 +144,13 @@ pub struct Delivery<T> {
     keyed: Keyed<Key, Held<T>>,
     table: HashMap<Identity, Id, FixedState>,
     settled: Settled,
+    seen: Seen,
     /// Empty places that count as free.
     vacant: usize,
     running: usize,
     connected: bool,
     stopping: bool,
+    report: Report,
     /// When leases are looked at next.
     lease_at: Time,
     publishes: VecDeque<Outbound>,
@@ -146,11 +169,13 @@ impl<T: Clone> Delivery<T> {
             keyed: Keyed::new(random.next()),
             table: HashMap::with_hasher(FixedState::with_seed(random.next())),
             settled: Settled::new(config.window, random.next()),
+            seen: Seen::default(),
             random,
             vacant: 0,
             running: 0,
             connected: true,
             stopping: false,
+            report: Report::default(),
             lease_at: Time::NEVER,
             publishes: VecDeque::new(),
             events: VecDeque::new(),
@@ -165,8 +190,18 @@ impl<T: Clone> Delivery<T> {
                 key,
                 item,
                 reply,
-            } => self.received(now, meta, key, item, reply),
+                redriven,
+            } => {
+                let held = Held::new(now, meta, redriven, reply, State::Here(item));
+                self.received(now, key, held);
+            }
+            Input::Missing { meta, key } => self.missing(now, meta, key),
             Input::Done { id, outcome } => self.done(now, id, outcome),
+            Input::BatchDone(outcomes) => {
+                for (id, outcome) in outcomes {
+                    self.done(now, id, outcome);
+                }
+            }
             Input::Progress { id } => {
                 if self.is_running(id) {
                     self.renew(now, id.id);
@@ -174,7 +209,9 @@ impl<T: Clone> Delivery<T> {
             }
             Input::Connected => self.reconnected(now),
             Input::Disconnected => self.connected = false,
+            Input::Renewed => self.seen.renewed(),
             Input::Stop => self.stop(),
+            Input::Abandon => self.abandon(),
             Input::Tick => {}
         }
         self.advance(now);
@@ -259,6 +296,32 @@ impl<T: Clone> Delivery<T> {
         self.running
     }
 
+    /// The lowest stream sequence held or waited for; of what is redriven, nothing.
+    /// Looks at all that is held.
+    #[must_use]
+    pub fn lowest_unsettled(&self) -> Option<u64> {
+        let ordinary = self.keyed.iter().filter(|(_, held)| !held.redriven);
+        ordinary.map(|(_, held)| held.meta.stream_seq).min()
+    }
+
+    /// How far deliveries of the consumer have come, since it was made.
+    #[must_use]
+    pub const fn highest_received(&self) -> Option<Highest> {
+        self.seen.highest()
+    }
+
+    /// Whether somebody else was seen to get deliveries of the consumer.
+    #[must_use]
+    pub const fn shared(&self) -> bool {
+        self.seen.shared()
+    }
+
+    /// What became of messages since it was told to stop.
+    #[must_use]
+    pub const fn report(&self) -> Report {
+        self.report
+    }
+
     /// Whether nothing is held or waited for.
     #[must_use]
     pub const fn idle(&self) -> bool {
@@ -271,44 +334,33 @@ impl<T: Clone> Delivery<T> {
         self.stopping && self.idle()
     }
 
-    fn received(&mut self, now: Time, meta: Meta, key: Option<Key>, item: T, reply: Subject) {
-        let identity = (meta.stream_seq, meta.timestamp);
-        if let Some(&id) = self.table.get(&identity) {
-            self.received_again(now, id, meta, item, reply);
+    fn received(&mut self, now: Time, key: Option<Key>, held: Held<T>) {
+        if !held.redriven && self.seen.received(now, &held.meta) {
+            self.events.push_back(DeliveryEvent::SharedConsumer);
+        }
+        if let Some(&id) = self.table.get(&held.identity()) {
+            self.received_again(now, id, held);
             return;
         }
-        if let Some(verdict) = self.settled.verdict(identity) {
+        if let Some(verdict) = self.settled.verdict(held.identity()) {
             // Its acknowledgement was lost, or crossed this delivery.
             let payload = match verdict {
                 Verdict::Acked => ack::ack(),
                 Verdict::Termed => ack::term(None),
             };
-            self.publish(reply, payload);
+            self.publish(held.reply, payload);
             return;
         }
-        let stream_seq = meta.stream_seq;
         let window = self.config.window;
         // What was waited for and comes back is never refused: up to a third window.
         if self.held() >= window.saturating_mul(2) || self.keyed.len() >= window.saturating_mul(3) {
-            self.publish(reply, ack::nak(None));
+            let stream_seq = held.meta.stream_seq;
+            self.publish(held.reply, ack::nak(None));
             self.events
                 .push_back(DeliveryEvent::Overflow { stream_seq });
             return;
         }
-        let held = Held {
-            meta,
-            reply,
-            renewed: now,
-            attempt: 0,
-            runs: 0,
-            failures: None,
-            letter: None,
-            unburied: 0,
-            state: State::Here(item),
-        };
-        let later = |other: &Held<T>| other.meta.stream_seq > stream_seq;
-        let id = self.keyed.insert(key, held, later);
-        self.table.insert(identity, id);
+        self.insert(key, held);
         self.lease_at = self.lease_at.min(now + self.lease());
         if self.stopping {
             self.give_back_ready();
@@ -316,19 +368,53 @@ impl<T: Clone> Delivery<T> {
     }
 
     /// Something held or waited for was delivered again: only the newest reply counts.
-    fn received_again(&mut self, now: Time, id: Id, meta: Meta, item: T, reply: Subject) {
+    fn received_again(&mut self, now: Time, id: Id, new: Held<T>) {
         let Some(held) = self.keyed.item_mut(id) else {
             return;
         };
-        held.meta = meta;
-        held.reply = reply;
+        held.meta = new.meta;
+        held.reply = new.reply;
         held.renewed = now;
         if let State::Away { due } = held.state {
-            held.state = State::Here(item);
+            held.state = new.state;
             self.vacant -= usize::from(due);
             self.keyed.release(id);
             self.lease_at = self.lease_at.min(now + self.lease());
         }
+    }
+
+    /// An empty place for something that was on a connection that broke.
+    fn missing(&mut self, now: Time, meta: Meta, key: Option<Key>) {
+        self.seen.delivered(&meta);
+        let stream_seq = meta.stream_seq;
+        let reply = Subject::from_static("");
+        let held = Held::new(now, meta, false, reply, State::Away { due: true });
+        let known = self.table.contains_key(&held.identity())
+            || self.settled.verdict(held.identity()).is_some();
+        if known || key.is_none() || self.stopping {
+            return;
+        }
+        if self.vacant >= self.config.window {
+            self.events
+                .push_back(DeliveryEvent::NotReturned { stream_seq });
+            return;
+        }
+        let id = self.insert(key, held);
+        self.vacant += 1;
+        self.keyed.park(id, now + self.absence());
+    }
+
+    /// Puts it in its key's queue: in stream order, but what is redriven is behind all
+    /// and stays where it is.
+    fn insert(&mut self, key: Option<Key>, held: Held<T>) -> Id {
+        let (redriven, stream_seq) = (held.redriven, held.meta.stream_seq);
+        let identity = held.identity();
+        let id = self.keyed.insert(key, held, |other: &Held<T>| {
+            let ordinary = !redriven && !other.redriven;
+            ordinary.then(|| stream_seq.cmp(&other.meta.stream_seq))
+        });
+        self.table.insert(identity, id);
+        id
     }
 
     fn done(&mut self, now: Time, job: JobId, outcome: Outcome) {
@@ -482,7 +568,32 @@ impl<T: Clone> Delivery<T> {
         self.give_back_ready();
     }
 
+    /// Gives up what runs. What waits behind it is given back, but not to come before
+    /// the leases of what ran are over.
+    fn abandon(&mut self) {
+        self.stop();
+        let delay = Some(self.absence());
+        let mut given = Vec::new();
+        let all: Vec<_> = self.keyed.iter().map(|(id, _)| id).collect();
+        for id in all {
+            let out = self.keyed.is_out(id);
+            match self.remove(id) {
+                Some(_) if out => self.report.abandoned += 1,
+                held => given.extend(held),
+            }
+        }
+        self.running = 0;
+        given.sort_by_key(|held| held.meta.stream_seq);
+        self.report.returned += given.len();
+        for held in given {
+            self.publish(held.reply, ack::nak(delay));
+        }
+    }
+
     fn reconnected(&mut self, now: Time) {
+        if !self.connected {
+            self.seen.reconnected(now + self.absence());
+        }
         self.connected = true;
         let all: Vec<_> = self.keyed.iter().map(|(id, _)| id).collect();
         for id in all {

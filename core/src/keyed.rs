@@ -9,10 +9,11 @@
 //! The owner bounds how many items are held. Memory follows the most items held
 //! at once, never the keys ever seen. Every operation takes constant time, except
 //! that parking costs the logarithm of the items parked, and that inserting out of
-//! order walks the key's queue from its head.
+//! order walks the key's queue from its end.
 
 mod list;
 
+use std::cmp::Ordering;
 use std::collections::{BTreeSet, HashMap};
 use std::hash::Hash;
 
@@ -99,36 +100,35 @@ impl<K: Clone + Eq + Hash, T> Keyed<K, T> {
 
     /// Adds `item` behind all of its key; without a key it may run at once.
     pub fn push(&mut self, key: Option<K>, item: T) -> Id {
-        self.insert(key, item, |_| false)
+        self.insert(key, item, |_| None)
     }
 
-    /// Adds `item` before the first of its key for which `before` says so, and
-    /// behind one that was handed out in any case; behind all of them when there is
-    /// none. The last is asked first: adding in order does not walk.
-    pub fn insert(&mut self, key: Option<K>, item: T, before: impl Fn(&T) -> bool) -> Id {
+    /// Adds `item` before the first of its key that it is less than, but behind what
+    /// was handed out; behind all of them when there is none. What it has no order
+    /// with stays where it is. The last is asked first: adding in order does not walk.
+    pub fn insert(
+        &mut self,
+        key: Option<K>,
+        item: T,
+        order: impl Fn(&T) -> Option<Ordering>,
+    ) -> Id {
         let id = self.occupy(key.clone(), item);
         let Some(key) = key else {
             self.set_ready(id.index);
             return id;
         };
         let lane = self.lanes.entry(key).or_default();
-        let goes_before = |slot: &Slot<K, T>| {
-            slot.entry
-                .as_ref()
-                .is_some_and(|entry| entry.phase != Phase::Out && before(&entry.item))
-        };
-        let mut place = None;
-        if lane
-            .list
-            .last()
-            .is_some_and(|last| goes_before(&self.slots[last]))
+        let (mut place, mut before) = (None, lane.list.last());
+        while let Some(index) = before
+            && let Some(entry) = &self.slots[index].entry
+            && entry.phase != Phase::Out
         {
-            place = lane.list.first();
-            while let Some(index) = place
-                && !goes_before(&self.slots[index])
-            {
-                place = self.slots[index].links[LANE].next();
+            match order(&entry.item) {
+                Some(Ordering::Less) => place = before,
+                Some(_) => break,
+                None => {}
             }
+            before = self.slots[index].links[LANE].prev();
         }
         lane.list.insert(&mut self.slots, LANE, id.index, place);
         lane.len += 1;

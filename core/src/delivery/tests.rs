@@ -15,6 +15,11 @@ fn config(window: usize) -> Config {
         ack_wait: ACK_WAIT,
         retry: Retry::default(),
         attempts: None,
+        key_share: usize::MAX,
+        at_share: AtShare::Stall,
+        suspect_after: u64::MAX,
+        crash_limit: u64::MAX,
+        batch: None,
         seed: 1,
     }
 }
@@ -27,7 +32,7 @@ fn failed(retry_after: Option<Duration>) -> Outcome {
 }
 
 fn reply(seq: u64, delivered: u64) -> Subject {
-    Subject::from(format!("$JS.ACK.s.c.{delivered}.{seq}.{delivered}.{seq}.0"))
+    Subject::from(format!("$JS.ACK.s.c.{delivered}.{seq}.1.{seq}.0"))
 }
 
 /// A delivery of stream sequence `seq`, which is also the item.
@@ -38,6 +43,7 @@ fn message(seq: u64, key: Option<u8>, delivered: u64) -> Input<u64> {
         key: key.map(|key| Bytes::copy_from_slice(&[key])),
         item: seq,
         reply,
+        redriven: false,
     }
 }
 
@@ -69,6 +75,7 @@ fn out(delivery: &mut Delivery<u64>) -> Out {
     while let Some(output) = delivery.poll() {
         match output {
             Output::Run(job) => all.jobs.push(job),
+            Output::RunBatch(jobs) => all.jobs.extend(jobs),
             Output::Event(event) => all.events.push(event),
             Output::Publish(message) => {
                 let meta = Meta::parse(&message.subject).unwrap();
@@ -241,6 +248,7 @@ fn a_message_of_a_stream_made_again_is_another_message() {
             key: None,
             item: 1,
             reply,
+            redriven: false,
         },
     );
     assert_eq!(out(&mut delivery).ran(), [1]);

@@ -30,8 +30,60 @@ pub struct Config {
     /// After how many failed attempts a message goes to the dead letters; `None`:
     /// never.
     pub attempts: Option<u32>,
+    /// How many messages one key may hold before [`Config::at_share`] applies. At
+    /// least one.
+    pub key_share: usize,
+    /// What is done about a key that holds its share.
+    pub at_share: AtShare,
+    /// From so many deliveries on a message runs alone, for its handler may be what
+    /// brings the process down. Deliveries known to have other causes do not count.
+    /// At least two.
+    pub suspect_after: u64,
+    /// From so many deliveries on a message goes to the dead letters before it runs.
+    /// At least two.
+    pub crash_limit: u64,
+    /// Messages are handed out many at a time; `None`: one by one.
+    pub batch: Option<Batch>,
     /// For jitter, and to hash what others choose.
     pub seed: u64,
+}
+
+/// What is done about a key that holds its share of the places.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AtShare {
+    /// Nothing more is asked for until it holds fewer: order before progress.
+    Stall,
+    /// When its head fails, that goes to the dead letters without further attempts.
+    DeadLetter,
+}
+
+/// How many messages are handed out together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Batch {
+    /// The most messages of a batch. At least one.
+    pub max: usize,
+    /// How long a batch that is not full waits since its first message could run.
+    pub linger: Duration,
+}
+
+/// The furthest that deliveries have come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Highest {
+    /// The highest sequence in the stream.
+    pub stream_seq: u64,
+    /// The highest sequence in the consumer.
+    pub consumer_seq: u64,
+}
+
+/// What became of messages since [`Input::Stop`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// Settled.
+    pub finished: usize,
+    /// Given back to the server.
+    pub returned: usize,
+    /// Still running when they were given up: the server delivers them again.
+    pub abandoned: usize,
 }
 
 /// One run of a message. Means nothing once the run is over.
@@ -95,6 +147,17 @@ pub enum Input<T> {
         item: T,
         /// Where it is acknowledged.
         reply: Subject,
+        /// It was a dead letter of this group and is tried again: it comes from
+        /// another stream and goes behind everything of its key.
+        redriven: bool,
+    },
+    /// A message was delivered over a connection that broke, and was not received:
+    /// it comes again, and later ones of its key wait for it.
+    Missing {
+        /// What is known of it.
+        meta: Meta,
+        /// What its order is kept by; without a key nothing waits for it.
+        key: Option<Key>,
     },
     /// A job ended.
     Done {
@@ -103,6 +166,11 @@ pub enum Input<T> {
         /// How.
         outcome: Outcome,
     },
+    /// All jobs of a batch ended. One that is not named has failed.
+    ///
+    /// When a message is not settled, the later ones of its key in the batch run
+    /// again after it, whatever is said of them.
+    BatchDone(Vec<(JobId, Outcome)>),
     /// A job says that it is alive: its lease is renewed now.
     Progress {
         /// Which.
@@ -112,8 +180,13 @@ pub enum Input<T> {
     Connected,
     /// The link is lost: acknowledgements are kept until it is back.
     Disconnected,
+    /// The consumer was made again: its sequence starts anew.
+    Renewed,
     /// Nothing new runs, what does not run is given back.
     Stop,
+    /// As [`Input::Stop`], and what still runs is given up: nothing more is said of
+    /// it to the server, which delivers it again once its lease is over.
+    Abandon,
     /// Time passed.
     Tick,
 }
@@ -150,7 +223,7 @@ pub enum Outcome {
         /// Not before this time has passed.
         after: Option<Duration>,
     },
-    /// It is given up: the server does not deliver it again.
+    /// It is discarded: the server does not deliver it again.
     Term {
         /// For the server's advisory.
         reason: Option<Box<str>>,
@@ -166,6 +239,9 @@ pub enum Outcome {
 pub enum Output<T> {
     /// Handle this message, and say [`Input::Done`].
     Run(Job<T>),
+    /// Handle these messages together, and say [`Input::BatchDone`]. Messages of one
+    /// key are in order.
+    RunBatch(Vec<Job<T>>),
     /// Publish this.
     Publish(Outbound),
     /// This is news.
@@ -195,6 +271,38 @@ pub enum DeliveryEvent {
         /// The delay.
         delay: Duration,
     },
+    /// A message was stored as a dead letter and is settled.
+    DeadLettered {
+        /// The message's sequence in its stream.
+        stream_seq: u64,
+        /// Why.
+        reason: Reason,
+    },
+    /// A message was discarded by its handler.
+    Discarded {
+        /// The message's sequence in its stream.
+        stream_seq: u64,
+        /// Why, as far as was said.
+        reason: Option<Box<str>>,
+    },
+    /// A message was delivered so often that its handler may be what brings the
+    /// process down: it runs alone.
+    Suspect {
+        /// The message's sequence in its stream.
+        stream_seq: u64,
+        /// Deliveries that have no other known cause.
+        deliveries: u64,
+    },
+    /// A key holds its share of the places. Told again only after it held half.
+    KeyBacklogged {
+        /// The sequence in its stream of the message that the others wait for.
+        stream_seq: u64,
+        /// Messages of the key held or waited for.
+        held: usize,
+    },
+    /// Somebody else gets deliveries of this consumer: order per key holds only
+    /// within each process. Told once.
+    SharedConsumer,
     /// A message's handle was dropped unsettled.
     Returned {
         /// The message's sequence in its stream.

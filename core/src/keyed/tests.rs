@@ -60,13 +60,13 @@ fn a_late_arrival_of_an_earlier_item_goes_before_what_is_not_out() {
     let mut keyed = Keyed::new(1);
     let first = keyed.push(Some(1), 5);
     keyed.push(Some(1), 9);
-    keyed.insert(Some(1), 7, |other| *other > 7);
+    keyed.insert(Some(1), 7, |other| Some(7.cmp(other)));
     // The head is ready but not out: the earlier item takes its turn.
-    let zero = keyed.insert(Some(1), 0, |other| *other > 0);
+    let zero = keyed.insert(Some(1), 0, |other| Some(0.cmp(other)));
     assert_eq!(ready(&mut keyed), [0]);
     // The head is out: nothing goes before it.
-    let one = keyed.insert(Some(1), 1, |other| *other > 1);
-    let late = keyed.insert(Some(1), 0, |_| true);
+    let one = keyed.insert(Some(1), 1, |other| Some(1.cmp(other)));
+    let late = keyed.insert(Some(1), 0, |_| Some(Ordering::Less));
     for (id, then) in [(zero, 0), (late, 1), (one, 5), (first, 7)] {
         keyed.finish(id);
         assert_eq!(ready(&mut keyed), [then]);
@@ -79,7 +79,7 @@ fn an_earlier_item_goes_before_a_parked_head() {
     let head = keyed.push(Some(1), 5);
     assert_eq!(ready(&mut keyed), [5]);
     keyed.park(head, at(10));
-    let earlier = keyed.insert(Some(1), 3, |other| *other > 3);
+    let earlier = keyed.insert(Some(1), 3, |other| Some(3.cmp(other)));
     assert_eq!(ready(&mut keyed), [3]);
     assert_eq!(keyed.release_due(at(10)), Some(head));
     assert!(
@@ -145,6 +145,12 @@ fn a_million_keys_through_a_window_leave_nothing_behind() {
     assert_eq!(keyed.ready.first(), None);
 }
 
+/// The order of ranks; every seventh has none.
+fn order(rank: u32, other: u32) -> Option<Ordering> {
+    let ordered = !rank.is_multiple_of(7) && !other.is_multiple_of(7);
+    ordered.then(|| rank.cmp(&other))
+}
+
 /// The plain model: one list of all items in lane order.
 #[derive(Default)]
 struct Model {
@@ -207,15 +213,17 @@ proptest! {
             let pick = |i: usize| model.items.get(i % model.items.len().max(1)).map(|item| item.id);
             match op {
                 Op::Insert { key, rank } => {
-                    let id = keyed.insert(key, rank, |other| *other > rank);
-                    // Where it belongs: before the first of its key, not out, with a
-                    // higher rank, provided that the last of the key is such a one.
-                    let goes_before = |item: &Item| item.key == key && !item.out && item.rank > rank;
-                    let last = model.items.iter().rev().find(|item| item.key == key);
-                    let place = (key.is_some() && last.is_some_and(goes_before))
-                        .then(|| model.items.iter().position(goes_before))
-                        .flatten()
-                        .unwrap_or(model.items.len());
+                    let id = keyed.insert(key, rank, |other| order(rank, *other));
+                    // Where it belongs: behind what is out and what is not more, and
+                    // there before the first that is more.
+                    let of_key = |item: &Item| key.is_some() && item.key == key;
+                    let behind = |item: &Item| {
+                        of_key(item) && (item.out || order(rank, item.rank).is_some_and(Ordering::is_ge))
+                    };
+                    let before = |item: &Item| of_key(item) && order(rank, item.rank) == Some(Ordering::Less);
+                    let from = model.items.iter().rposition(behind).map_or(0, |last| last + 1);
+                    let place = model.items[from..].iter().position(before);
+                    let place = place.map_or(model.items.len(), |place| from + place);
                     model.items.insert(place, Item { id, key, rank, out: false, parked: None });
                 }
                 Op::HandOut => {
