@@ -13,7 +13,6 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use bytes::Bytes;
 use futures_channel::{mpsc, oneshot};
 use futures_core::Stream as _;
 use futures_core::future::BoxFuture;
@@ -293,7 +292,7 @@ impl Driver {
             .clone()
             .unwrap_or_else(|| message.subject.clone());
         let item = Arc::new(Item { message, event });
-        let key = item.key().map(|key| Bytes::copy_from_slice(key.as_bytes()));
+        let key = item.key_bytes();
         self.delivery.handle(
             now,
             delivery::Input::Received {

@@ -2,20 +2,27 @@
 
 use async_nats::{HeaderMap, HeaderName, HeaderValue};
 use bytes::BytesMut;
+use jetbus_core::headers::Writer;
 use jetbus_core::{Headers, Message, Publish, Status, Subject};
 
 /// Bytes of subjects carved from one allocation.
 const CHUNK: usize = 8 * 1_024;
 
-/// Makes subjects out of the client's text, many to an allocation. One that is
-/// kept keeps its whole chunk.
+/// Headers of a message that are sorted without an allocation.
+const FEW: usize = 8;
+
+/// Makes subjects and headers out of the client's text, many to an allocation. One
+/// that is kept keeps its whole chunk.
 #[derive(Debug, Default)]
-pub(super) struct Texts(BytesMut);
+pub(super) struct Texts {
+    subjects: BytesMut,
+    headers: Writer,
+}
 
 impl Texts {
     pub(super) fn message(&mut self, message: async_nats::Message) -> Message {
         let headers = match &message.headers {
-            Some(headers) if !headers.is_empty() => incoming_headers(headers),
+            Some(headers) if !headers.is_empty() => self.headers(headers),
             _ => Headers::new(),
         };
         let status = message.status.map(|code| Status {
@@ -32,32 +39,45 @@ impl Texts {
     }
 
     fn subject(&mut self, text: &str) -> Subject {
-        if self.0.capacity() < text.len() {
-            self.0.reserve(CHUNK.max(text.len()));
+        let subjects = &mut self.subjects;
+        if subjects.capacity() < text.len() {
+            subjects.reserve(CHUNK.max(text.len()));
         }
-        self.0.extend_from_slice(text.as_bytes());
+        subjects.extend_from_slice(text.as_bytes());
         // The text of a `str` is UTF-8: the default never stands in.
-        Subject::from_utf8(self.0.split().freeze()).unwrap_or(Subject::from_static(""))
+        Subject::from_utf8(subjects.split().freeze()).unwrap_or(Subject::from_static(""))
     }
-}
 
-/// The client hands over headers without their order; names are sorted so that
-/// equal messages look equal.
-fn incoming_headers(map: &HeaderMap) -> Headers {
-    let mut all: Vec<(&str, &[HeaderValue])> = map
-        .iter()
-        .map(|(name, values)| (name.as_ref(), values.as_slice()))
-        .collect();
-    all.sort_unstable_by_key(|(name, _)| *name);
-    let mut headers = Headers::new();
-    for (name, values) in all {
-        for value in values {
-            if let Err(error) = headers.append(name, value.as_str()) {
-                tracing::debug!(%error, "a received header is left out");
+    /// The client hands over headers without their order; names are sorted so that
+    /// equal messages look equal.
+    fn headers(&mut self, map: &HeaderMap) -> Headers {
+        let lines = map
+            .iter()
+            .map(|(name, values)| (name.as_ref(), values.as_slice()));
+        let mut few: [(&str, &[HeaderValue]); FEW] = [("", &[]); FEW];
+        let mut many = Vec::new();
+        let all = match few.get_mut(..map.len()) {
+            Some(few) => {
+                few.iter_mut()
+                    .zip(lines)
+                    .for_each(|(place, line)| *place = line);
+                few
+            }
+            None => {
+                many.extend(lines);
+                &mut *many
+            }
+        };
+        all.sort_unstable_by_key(|(name, _)| *name);
+        for (name, values) in all {
+            for value in *values {
+                if let Err(error) = self.headers.append(name, value.as_str()) {
+                    tracing::debug!(%error, "a received header is left out");
+                }
             }
         }
+        self.headers.finish()
     }
-    headers
 }
 
 /// `None` when something in it cannot be sent.
@@ -129,7 +149,7 @@ mod tests {
     fn subjects_share_chunks_and_outgrow_them() {
         let mut texts = Texts::default();
         let first = texts.subject("a.b");
-        let start = texts.0.as_ptr();
+        let start = texts.subjects.as_ptr();
         let long = "x".repeat(3 * CHUNK);
         let all: Vec<_> = (0..1_000).map(|n| texts.subject(&n.to_string())).collect();
         assert_eq!(all.first().unwrap().as_bytes().as_ptr(), start);
