@@ -7,6 +7,7 @@ use jetbus_core::names::Api;
 
 use crate::bus::Bus;
 use crate::config::{OnMismatch, Persistence, Strategy, Stream};
+use crate::dead_letters::DeadLetterOptions;
 use crate::error::{OpenError, OptionError};
 use crate::link::{EmbeddedBroker, Link};
 #[cfg(feature = "nats")]
@@ -52,6 +53,7 @@ pub(crate) struct Settings {
     pub(crate) request_timeout: Duration,
     pub(crate) wait_for_connection: bool,
     pub(crate) close_timeout: Duration,
+    pub(crate) dead_letters: DeadLetterOptions,
     /// What inboxes start with; the link says so.
     pub(crate) inbox_prefix: String,
     pub(crate) owner: String,
@@ -72,6 +74,7 @@ impl Default for Settings {
             request_timeout: Duration::from_secs(5),
             wait_for_connection: true,
             close_timeout: Duration::from_secs(30),
+            dead_letters: DeadLetterOptions::default(),
             inbox_prefix: "_INBOX".into(),
             owner: "jetbus".into(),
             owner_version: 1,
@@ -187,6 +190,12 @@ impl Builder {
         self
     }
 
+    /// How dead letters are kept. Default: [`DeadLetterOptions::new`].
+    pub fn dead_letters(mut self, options: DeadLetterOptions) -> Self {
+        self.settings.dead_letters = options;
+        self
+    }
+
     /// The JetStream domain to use.
     pub fn domain(mut self, domain: impl Into<String>) -> Self {
         self.api = ApiChoice::Domain(domain.into());
@@ -281,6 +290,7 @@ fn check(settings: &Settings) -> Result<(), OpenError> {
     if settings.owner.trim().is_empty() {
         return refuse("owner", &settings.owner, "it must not be blank");
     }
+    settings.dead_letters.check().map_err(OpenError::Name)?;
     for (n, stream) in settings.streams.iter().enumerate() {
         stream.0.check().map_err(OpenError::Name)?;
         let mut others = settings.streams.iter().take(n);

@@ -28,6 +28,7 @@ pub(crate) use self::registry::{Claim, Registry, Running};
 pub(crate) use self::requests::{Call, NoAnswer};
 use crate::builder::{Builder, Settings};
 use crate::config::TopicConfig;
+use crate::dead_letters::DeadLetters;
 use crate::error::{OpenError, PublishError, TopicError};
 use crate::event::Event;
 #[cfg(feature = "nats")]
@@ -157,6 +158,14 @@ impl Bus {
     /// there was something to forget.
     pub fn remove_topic_config(&self, topic: &str) -> bool {
         crate::topics::unconfigure(self.inner(), topic)
+    }
+
+    /// The events that groups gave up: to look at, to have them handled again, to
+    /// remove. Those of all services whose dead letters have this bus's
+    /// [prefix](crate::DeadLetterOptions::prefix).
+    #[must_use]
+    pub fn dead_letters(&self) -> DeadLetters {
+        DeadLetters::new(self.clone())
     }
 
     /// Whether there is a connection.

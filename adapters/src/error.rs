@@ -250,7 +250,8 @@ pub enum OpenError {
     Link(LinkError),
     /// An option cannot be used.
     Option(OptionError),
-    /// A declared stream has a name or subject that cannot be used.
+    /// A declared stream, or the streams of dead letters, have a name or option that
+    /// cannot be used.
     Name(NameError),
 }
 

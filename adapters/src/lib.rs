@@ -33,14 +33,17 @@
 //!
 //! - [`Bus`], [`Builder`]: open, close, configure.
 //! - [`Topic`], [`Event`], [`Raw`], [`Outcome`], [`Receipt`]: publish.
-//! - [`Subscribe`], [`Delivery`], [`Handled`], [`Deliveries`], [`Settle`]: handle.
+//! - [`Subscribe`], [`Delivery`], [`Handled`], [`Failure`], [`Layer`], [`Batch`],
+//!   [`Deliveries`], [`Settle`]: handle.
 //! - [`Stream`], [`TopicConfig`]: how events are kept.
+//! - [`DeadLetters`]: what was given up, to be looked at and tried again.
 //! - [`News`]: what changes or fails without a caller to tell.
 //! - [`link`], [`runtime`]: what the bus stands on, and how to bring your own.
 
 mod builder;
 mod bus;
 mod config;
+mod dead_letters;
 mod error;
 mod event;
 pub mod link;
@@ -58,22 +61,30 @@ pub use config::{
     Compression, Discard, OnMismatch, Persistence, Retention, Storage, Strategy, Stream,
     TopicConfig,
 };
+pub use dead_letters::{DeadLetterError, DeadLetterOptions, DeadLetterPage, DeadLetters, Redriven};
 pub use error::{
     Class, Invalid, OpenError, OptionError, PublishError, StreamError, SubscribeError, TopicError,
 };
 pub use event::{Event, Raw};
+pub use jetbus_core::dead_letter::{
+    DeadLetter, Filter as DeadLetterFilter, NotRedrivable, Origin, Reason, Unreadable,
+};
+pub use jetbus_core::delivery::{AtShare, Batch};
 pub use jetbus_core::envelope::Event as EventFields;
 pub use jetbus_core::headers::{HeaderError, Headers};
 pub use jetbus_core::jetstream::api::ApiError;
 pub use jetbus_core::provision::{Difference, ProvisionError};
+pub use jetbus_core::retry::Retry;
 pub use jetbus_core::subject::NameError;
 pub use jetbus_core::{Time, Timestamp};
 pub use link::EmbeddedBroker;
 #[cfg(feature = "nats")]
 pub use link::NatsOptions;
-pub use news::{News, NewsStream};
+pub use news::{News, NewsStream, PullNews};
 pub use publish::{Outcome, Receipt, Topic};
 pub use subscribe::{
-    Deliveries, Delivery, Handled, IntoHandled, Settle, SettleError, Start, Subscribe,
-    Subscription, SubscriptionStats,
+    Bare, Classes, Deliveries, Delivery, Failure, Handled, Handler, IntoHandled, IntoHandledBatch,
+    Layer, Service, Settle, SettleError, Start, Subscribe, Subscription, SubscriptionStats, Within,
 };
+#[cfg(feature = "tower")]
+pub use subscribe::{FromTower, Innermost, Towered, tower};

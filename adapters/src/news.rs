@@ -1,14 +1,19 @@
 //! News: everything that changes or fails without a caller to tell.
 
+mod pull;
+
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use futures_channel::mpsc;
 use futures_core::Stream;
+use jetbus_core::dead_letter::Reason;
 use tracing::{error, info, warn};
 
+pub use self::pull::PullNews;
 use crate::link::ServerInfo;
 
 /// How many unread news a listener may have before it misses some.
@@ -53,15 +58,15 @@ pub enum News {
         /// What was done or found.
         what: Arc<str>,
     },
-    /// A subscription saw no sign of life of its consumer, or was told to pull
-    /// again; it does so by itself.
+    /// A subscription does not get its events as it should, and looks after that.
     Pull {
         /// Its topic or pattern.
         topic: Arc<str>,
         /// What was found.
-        what: Arc<str>,
+        what: PullNews,
     },
-    /// A handler failed; its key waits, the event runs again after `after`.
+    /// A handler failed. Its key waits while the event runs again after a delay or is
+    /// stored as a dead letter.
     HandlerFailed {
         /// The topic of the event.
         topic: Arc<str>,
@@ -72,7 +77,92 @@ pub enum News {
         /// The error, or the panic's message; cut to a bounded length.
         error: Arc<str>,
     },
-    /// A settle handle was dropped unsettled; its message was given back.
+    /// An event was given up: it is stored as a dead letter, and settled. Later events
+    /// of its key go on.
+    DeadLettered {
+        /// The topic of the event.
+        topic: Arc<str>,
+        /// The group that gave it up.
+        group: Arc<str>,
+        /// The event's sequence in its stream.
+        sequence: u64,
+        /// Why.
+        reason: Reason,
+        /// The last error; cut to a bounded length.
+        error: Arc<str>,
+    },
+    /// An event was given up and could not be stored as a dead letter. Its key waits;
+    /// it is tried again after a delay that grows.
+    DeadLetterFailed {
+        /// The topic of the event.
+        topic: Arc<str>,
+        /// The group that gave it up.
+        group: Arc<str>,
+        /// The event's sequence in its stream.
+        sequence: u64,
+        /// Why it could not be stored.
+        error: Arc<crate::PublishError>,
+    },
+    /// A handler blocks its thread for longer than its time and cannot be stopped. Told
+    /// once for each attempt; when the whole runtime is blocked, only afterwards.
+    HandlerStuck {
+        /// The topic or pattern of the subscription.
+        topic: Arc<str>,
+        /// The event's sequence in its stream; of a batch, its first event's.
+        sequence: u64,
+        /// For how long it has not yielded.
+        running_for: Duration,
+    },
+    /// A handler of batches gave too many or too few outcomes: what is missing counts
+    /// as failed, what is too many was ignored.
+    WrongOutcomes {
+        /// The topic or pattern of the subscription.
+        topic: Arc<str>,
+        /// The first event's sequence in its stream.
+        sequence: u64,
+        /// How many events the batch had.
+        events: usize,
+        /// How many outcomes there were.
+        outcomes: usize,
+    },
+    /// An event was discarded: its handler said so, or it would be a dead letter and
+    /// the subscription keeps none. It is not delivered to its group again.
+    Discarded {
+        /// The topic or pattern of the subscription.
+        topic: Arc<str>,
+        /// The event's sequence in its stream.
+        sequence: u64,
+        /// Why.
+        reason: Arc<str>,
+    },
+    /// An event was delivered so often that its handler may be what brings the process
+    /// down: it runs alone.
+    Suspect {
+        /// The topic or pattern of the subscription.
+        topic: Arc<str>,
+        /// The event's sequence in its stream.
+        sequence: u64,
+        /// How often it was delivered without another known cause.
+        deliveries: u64,
+    },
+    /// A key holds its share of the subscription's places. What happens then is up to
+    /// [`Subscribe::key_share`](crate::Subscribe::key_share).
+    KeyBacklogged {
+        /// The topic or pattern of the subscription.
+        topic: Arc<str>,
+        /// The sequence in its stream of the event that the others wait for.
+        sequence: u64,
+        /// How many events of the key are held.
+        held: usize,
+    },
+    /// Another process reads for the same group: events of a key are in order within
+    /// each process, and not between them. Told once for each subscription.
+    SharedConsumer {
+        /// The topic or pattern of the subscription.
+        topic: Arc<str>,
+    },
+    /// The handle of an event was dropped unsettled, or the task that handled it; its
+    /// message was given back.
     Unsettled {
         /// The topic of the event.
         topic: Arc<str>,
@@ -105,18 +195,27 @@ impl News {
     /// The same, for those who listen by `tracing`.
     fn trace(&self) {
         match self {
-            Self::Connected { .. } | Self::Stream { .. } | Self::Consumer { .. } => {
-                info!(news = ?self);
-            }
+            Self::Connected { .. }
+            | Self::Stream { .. }
+            | Self::Consumer { .. }
+            | Self::SharedConsumer { .. } => info!(news = ?self),
             Self::Disconnected
             | Self::LameDuck
             | Self::SlowConsumer
             | Self::LinkError { .. }
             | Self::Pull { .. }
             | Self::HandlerFailed { .. }
+            | Self::DeadLettered { .. }
+            | Self::HandlerStuck { .. }
+            | Self::WrongOutcomes { .. }
+            | Self::Discarded { .. }
+            | Self::Suspect { .. }
+            | Self::KeyBacklogged { .. }
             | Self::Unsettled { .. }
             | Self::Overtaken { .. } => warn!(news = ?self),
-            Self::PublishFailed { .. } => error!(news = ?self),
+            Self::PublishFailed { .. } | Self::DeadLetterFailed { .. } => {
+                error!(news = ?self);
+            }
             // Told by the listener who missed them.
             Self::Missed { .. } => {}
         }

@@ -22,14 +22,41 @@
 //! along, in stream order and with the same delay, which makes the server deliver
 //! them again in that order.
 //!
+//! What was on its way over a connection that broke ([`Input::Missing`]) is waited
+//! for in the same way.
+//!
+//! # Failures
+//!
+//! A failed message is tried again in place. One that is given up is first stored as
+//! a dead letter ([`Task::Bury`]) and only then settled; until then its key waits.
+//! A key that holds its share of the places is told and, as configured, stalls the
+//! subscription or gives up its failing head ([`AtShare`]).
+//!
+//! # Crashes
+//!
+//! Deliveries are not attempts: a message that is delivered again and again may be
+//! what brings the process down with its handler. From some deliveries on it runs
+//! alone, so that no other message is taken for guilty; from some more on it does not
+//! run any more. Deliveries with another cause that is known here do not count.
+//! Which of several suspects runs first is left to chance: those that are innocent
+//! get their turn before the guilty one has brought the process down for them all.
+//!
 //! # Identity
 //!
 //! Stream sequence and time of storing name a message; the time tells a message
 //! of a stream that was deleted and made again from an older one with its sequence.
 //! A redriven message comes from another stream: it is never one of the ordinary.
 
+mod batches;
+mod failures;
+mod giving_back;
+mod held;
+mod leases;
+mod receiving;
+mod recent;
+mod running;
 mod seen;
-mod settled;
+mod share;
 mod words;
 
 use std::collections::{HashMap, VecDeque};
@@ -38,103 +65,19 @@ use std::time::Duration;
 use bytes::Bytes;
 use foldhash::fast::FixedState;
 
+use self::batches::Batches;
+use self::held::{Held, Identity, State};
+use self::recent::{Recent, Verdict};
 use self::seen::Seen;
-use self::settled::{Settled, Verdict};
+use self::share::Shares;
 pub use self::words::{
     AtShare, Batch, Config, DeliveryEvent, Highest, Input, Job, JobId, Key, Letter, Outcome,
     Output, Report, Task,
 };
-use crate::dead_letter::Reason;
-use crate::jetstream::ack::{self, Meta};
+use crate::jetstream::ack;
 use crate::keyed::{Id, Keyed};
 use crate::random::Random;
-use crate::{Outbound, Subject, Time, Timestamp};
-
-type Identity = (u64, Timestamp, bool);
-
-#[derive(Debug)]
-struct Held<T> {
-    meta: Meta,
-    /// It comes from another stream.
-    redriven: bool,
-    reply: Subject,
-    /// When its lease began anew.
-    renewed: Time,
-    attempt: u32,
-    /// How often it was handed out; unlike attempts, never taken back.
-    runs: u32,
-    /// Of what failed here: when first, when last, and why.
-    failures: Option<Box<Failures>>,
-    /// Set when it is to be stored as a dead letter.
-    letter: Option<Reason>,
-    /// How often that failed.
-    unburied: u32,
-    state: State<T>,
-}
-
-#[derive(Debug)]
-struct Failures {
-    first: Time,
-    last: Time,
-    error: Box<str>,
-}
-
-#[derive(Debug)]
-enum State<T> {
-    Here(T),
-    /// Given back, and waited for. When `due`, its place counts as free.
-    Away {
-        due: bool,
-    },
-}
-
-impl<T> Held<T> {
-    const fn new(now: Time, meta: Meta, redriven: bool, reply: Subject, state: State<T>) -> Self {
-        Self {
-            meta,
-            redriven,
-            reply,
-            renewed: now,
-            attempt: 0,
-            runs: 0,
-            failures: None,
-            letter: None,
-            unburied: 0,
-            state,
-        }
-    }
-
-    const fn identity(&self) -> Identity {
-        (self.meta.stream_seq, self.meta.timestamp, self.redriven)
-    }
-
-    /// What is to be done with it.
-    fn task(&self) -> Task {
-        let Some(reason) = self.letter else {
-            return Task::Handle;
-        };
-        let failures = self.failures.as_ref();
-        Task::Bury(Box::new(Letter {
-            reason,
-            error: failures.map_or_else(Box::default, |failures| failures.error.clone()),
-            attempts: self.attempt,
-            first_failed: failures.map(|failures| failures.first),
-            last_failed: failures.map(|failures| failures.last),
-        }))
-    }
-
-    fn note_failure(&mut self, now: Time, error: Box<str>) {
-        let first = self
-            .failures
-            .as_ref()
-            .map_or(now, |failures| failures.first);
-        self.failures = Some(Box::new(Failures {
-            first,
-            last: now,
-            error,
-        }));
-    }
-}
+use crate::{Outbound, Subject, Time};
 
 /// The messages of one consumer that are here. See the [module](self).
 #[derive(Debug)]
@@ -143,11 +86,18 @@ pub struct Delivery<T> {
     random: Random,
     keyed: Keyed<Key, Held<T>>,
     table: HashMap<Identity, Id, FixedState>,
-    settled: Settled,
+    settled: Recent<Verdict>,
+    /// Of messages given back that no place waits for: deliveries that are no sign of
+    /// a crash.
+    pardoned: Recent<u64>,
     seen: Seen,
+    shares: Shares,
+    batches: Batches,
     /// Empty places that count as free.
     vacant: usize,
     running: usize,
+    /// What runs is a suspect: nothing else does.
+    alone: bool,
     connected: bool,
     stopping: bool,
     report: Report,
@@ -163,16 +113,23 @@ impl<T: Clone> Delivery<T> {
     pub fn new(mut config: Config) -> Self {
         config.window = config.window.max(1);
         config.ack_wait = config.ack_wait.max(Duration::from_millis(100));
+        config.key_share = config.key_share.max(1);
+        config.suspect_after = config.suspect_after.max(2);
+        config.crash_limit = config.crash_limit.max(2);
         let mut random = Random::new(config.seed);
         Self {
             config,
             keyed: Keyed::new(random.next()),
             table: HashMap::with_hasher(FixedState::with_seed(random.next())),
-            settled: Settled::new(config.window, random.next()),
+            settled: Recent::new(config.window, random.next()),
+            pardoned: Recent::new(config.window, random.next()),
             seen: Seen::default(),
+            shares: Shares::new(config.key_share, random.next()),
+            batches: Batches::new(config.batch),
             random,
             vacant: 0,
             running: 0,
+            alone: false,
             connected: true,
             stopping: false,
             report: Report::default(),
@@ -197,11 +154,7 @@ impl<T: Clone> Delivery<T> {
             }
             Input::Missing { meta, key } => self.missing(now, meta, key),
             Input::Done { id, outcome } => self.done(now, id, outcome),
-            Input::BatchDone(outcomes) => {
-                for (id, outcome) in outcomes {
-                    self.done(now, id, outcome);
-                }
-            }
+            Input::BatchDone(outcomes) => self.batch_done(now, outcomes),
             Input::Progress { id } => {
                 if self.is_running(id) {
                     self.renew(now, id.id);
@@ -217,26 +170,6 @@ impl<T: Clone> Delivery<T> {
         self.advance(now);
     }
 
-    /// Takes back a job that was handed out and that nobody started: it does not
-    /// count as an attempt, and runs later; when stopping it is given back.
-    /// `false` when there is no such job.
-    pub fn take_back(&mut self, id: JobId) -> bool {
-        if !self.is_running(id) {
-            return false;
-        }
-        self.running -= 1;
-        if let Some(held) = self.keyed.item_mut(id.id)
-            && held.letter.is_none()
-        {
-            held.attempt = held.attempt.saturating_sub(1);
-        }
-        self.keyed.release(id.id);
-        if self.stopping {
-            self.give_back_ready();
-        }
-        true
-    }
-
     /// What is to be done; to be called until there is nothing after every input.
     pub fn poll(&mut self) -> Option<Output<T>> {
         if self.connected
@@ -248,25 +181,7 @@ impl<T: Clone> Delivery<T> {
             return Some(Output::Event(event));
         }
         // When stopping, whatever becomes ready was given back already.
-        let id = self.keyed.next_ready()?;
-        let held = self.keyed.item_mut(id)?;
-        let State::Here(item) = &held.state else {
-            return None;
-        };
-        let item = item.clone();
-        let task = held.task();
-        if task == Task::Handle {
-            held.attempt = held.attempt.saturating_add(1);
-        }
-        held.runs = held.runs.wrapping_add(1);
-        self.running += 1;
-        Some(Output::Run(Job {
-            id: JobId { id, run: held.runs },
-            item,
-            meta: held.meta.clone(),
-            attempt: held.attempt,
-            task,
-        }))
+        self.next_run()
     }
 
     /// When [`Input::Tick`] is due.
@@ -274,13 +189,22 @@ impl<T: Clone> Delivery<T> {
     pub fn deadline(&self) -> Option<Time> {
         let leased = self.connected && !self.keyed.is_empty() && self.lease_at < Time::NEVER;
         let lease = leased.then_some(self.lease_at);
-        lease.into_iter().chain(self.keyed.deadline()).min()
+        let others = [self.keyed.deadline(), self.batches.deadline()];
+        lease.into_iter().chain(others.into_iter().flatten()).min()
     }
 
-    /// Free places.
+    /// How many messages may be asked for: the free places. While a key holds its
+    /// share and stalls the others, only for what is waited for; and for that always,
+    /// also when others took its place, or what they wait for could never come.
     #[must_use]
-    pub const fn free(&self) -> usize {
-        self.config.window.saturating_sub(self.held())
+    pub fn free(&self) -> usize {
+        let held = self.held();
+        let mut free = self.config.window.saturating_sub(held);
+        if self.config.at_share == AtShare::Stall && self.shares.any_full() {
+            free = free.min(self.vacant);
+        }
+        let awaiting = self.vacant > 0 && held < self.config.window.saturating_mul(2);
+        free.max(usize::from(awaiting))
     }
 
     /// Messages held: queued, running, waiting to run again, and those given back
@@ -334,280 +258,6 @@ impl<T: Clone> Delivery<T> {
         self.stopping && self.idle()
     }
 
-    fn received(&mut self, now: Time, key: Option<Key>, held: Held<T>) {
-        if !held.redriven && self.seen.received(now, &held.meta) {
-            self.events.push_back(DeliveryEvent::SharedConsumer);
-        }
-        if let Some(&id) = self.table.get(&held.identity()) {
-            self.received_again(now, id, held);
-            return;
-        }
-        if let Some(verdict) = self.settled.verdict(held.identity()) {
-            // Its acknowledgement was lost, or crossed this delivery.
-            let payload = match verdict {
-                Verdict::Acked => ack::ack(),
-                Verdict::Termed => ack::term(None),
-            };
-            self.publish(held.reply, payload);
-            return;
-        }
-        let window = self.config.window;
-        // What was waited for and comes back is never refused: up to a third window.
-        if self.held() >= window.saturating_mul(2) || self.keyed.len() >= window.saturating_mul(3) {
-            let stream_seq = held.meta.stream_seq;
-            self.publish(held.reply, ack::nak(None));
-            self.events
-                .push_back(DeliveryEvent::Overflow { stream_seq });
-            return;
-        }
-        self.insert(key, held);
-        self.lease_at = self.lease_at.min(now + self.lease());
-        if self.stopping {
-            self.give_back_ready();
-        }
-    }
-
-    /// Something held or waited for was delivered again: only the newest reply counts.
-    fn received_again(&mut self, now: Time, id: Id, new: Held<T>) {
-        let Some(held) = self.keyed.item_mut(id) else {
-            return;
-        };
-        held.meta = new.meta;
-        held.reply = new.reply;
-        held.renewed = now;
-        if let State::Away { due } = held.state {
-            held.state = new.state;
-            self.vacant -= usize::from(due);
-            self.keyed.release(id);
-            self.lease_at = self.lease_at.min(now + self.lease());
-        }
-    }
-
-    /// An empty place for something that was on a connection that broke.
-    fn missing(&mut self, now: Time, meta: Meta, key: Option<Key>) {
-        self.seen.delivered(&meta);
-        let stream_seq = meta.stream_seq;
-        let reply = Subject::from_static("");
-        let held = Held::new(now, meta, false, reply, State::Away { due: true });
-        let known = self.table.contains_key(&held.identity())
-            || self.settled.verdict(held.identity()).is_some();
-        if known || key.is_none() || self.stopping {
-            return;
-        }
-        if self.vacant >= self.config.window {
-            self.events
-                .push_back(DeliveryEvent::NotReturned { stream_seq });
-            return;
-        }
-        let id = self.insert(key, held);
-        self.vacant += 1;
-        self.keyed.park(id, now + self.absence());
-    }
-
-    /// Puts it in its key's queue: in stream order, but what is redriven is behind all
-    /// and stays where it is.
-    fn insert(&mut self, key: Option<Key>, held: Held<T>) -> Id {
-        let (redriven, stream_seq) = (held.redriven, held.meta.stream_seq);
-        let identity = held.identity();
-        let id = self.keyed.insert(key, held, |other: &Held<T>| {
-            let ordinary = !redriven && !other.redriven;
-            ordinary.then(|| stream_seq.cmp(&other.meta.stream_seq))
-        });
-        self.table.insert(identity, id);
-        id
-    }
-
-    fn done(&mut self, now: Time, job: JobId, outcome: Outcome) {
-        if !self.is_running(job) {
-            return;
-        }
-        let id = job.id;
-        self.running -= 1;
-        match outcome {
-            Outcome::Ack => self.settle(id, Some(ack::ack()), Verdict::Acked),
-            Outcome::Settled => self.settle(id, None, Verdict::Acked),
-            Outcome::Term { reason } => {
-                self.settle(id, Some(ack::term(reason.as_deref())), Verdict::Termed);
-            }
-            Outcome::Failed { retry_after, error } => self.failed(now, id, retry_after, error),
-            Outcome::DeadLetter { reason, error } => {
-                if let Some(held) = self.keyed.item_mut(id) {
-                    held.note_failure(now, error);
-                    held.letter = Some(reason);
-                    self.keyed.release(id);
-                }
-            }
-            Outcome::Buried => self.settle(id, Some(ack::ack()), Verdict::Acked),
-            Outcome::NotBuried { error } => self.not_buried(now, id, error),
-            Outcome::Nak { after } => self.give_back(now, id, after),
-            Outcome::Returned => {
-                if let Some(held) = self.keyed.item(id) {
-                    let stream_seq = held.meta.stream_seq;
-                    self.events
-                        .push_back(DeliveryEvent::Returned { stream_seq });
-                }
-                self.give_back(now, id, None);
-            }
-        }
-        if self.stopping {
-            self.give_back_ready();
-        }
-    }
-
-    fn settle(&mut self, id: Id, payload: Option<Bytes>, verdict: Verdict) {
-        let Some(held) = self.remove(id) else {
-            return;
-        };
-        self.settled.remember(held.identity(), verdict);
-        if let Some(payload) = payload {
-            self.publish(held.reply, payload);
-        }
-    }
-
-    /// Everything that decides about a failure belongs here.
-    fn failed(&mut self, now: Time, id: Id, retry_after: Option<Duration>, error: Box<str>) {
-        let Some(held) = self.keyed.item_mut(id) else {
-            return;
-        };
-        held.note_failure(now, error);
-        let (stream_seq, attempt) = (held.meta.stream_seq, held.attempt);
-        if self.config.attempts.is_some_and(|most| attempt >= most) {
-            held.letter = Some(Reason::Exhausted);
-            self.keyed.release(id);
-            return;
-        }
-        let random = self.random.next();
-        let delay = retry_after.unwrap_or_else(|| self.config.retry.delay(attempt, random));
-        if self.stopping {
-            self.give_back(now, id, Some(delay));
-            return;
-        }
-        self.keyed.park(id, now + delay);
-        self.events.push_back(DeliveryEvent::Retrying {
-            stream_seq,
-            attempt,
-            delay,
-        });
-    }
-
-    /// A dead letter that could not be stored is tried again; its key waits.
-    fn not_buried(&mut self, now: Time, id: Id, error: Box<str>) {
-        let Some(held) = self.keyed.item_mut(id) else {
-            return;
-        };
-        held.unburied = held.unburied.saturating_add(1);
-        let (stream_seq, failures) = (held.meta.stream_seq, held.unburied);
-        let delay = self.config.retry.delay(failures, self.random.next());
-        if self.stopping {
-            self.give_back(now, id, Some(delay));
-            return;
-        }
-        self.keyed.park(id, now + delay);
-        self.events.push_back(DeliveryEvent::NotBuried {
-            stream_seq,
-            error,
-            delay,
-        });
-    }
-
-    /// Gives back a message that ran.
-    fn give_back(&mut self, now: Time, id: Id, after: Option<Duration>) {
-        if self.stopping {
-            let mut next = Some(id);
-            while let Some(id) = next {
-                next = self.keyed.behind(id);
-                if let Some(held) = self.remove(id) {
-                    self.publish(held.reply, ack::nak(after));
-                }
-            }
-            return;
-        }
-        let keyless = !self.keyed.has_key(id);
-        let crowded = self.keyed.len() - self.held() >= self.config.window;
-        let Some(held) = self.keyed.item_mut(id) else {
-            return;
-        };
-        let (reply, stream_seq) = (held.reply.clone(), held.meta.stream_seq);
-        held.state = State::Away { due: false };
-        self.publish(reply, ack::nak(after));
-        if keyless || crowded {
-            self.remove(id);
-            if crowded && !keyless {
-                self.events
-                    .push_back(DeliveryEvent::NotReturned { stream_seq });
-            }
-            return;
-        }
-        self.keyed.park(id, now + after.unwrap_or_default());
-    }
-
-    /// When stopping: gives back what could run, and what can when that has gone, in
-    /// stream order.
-    fn give_back_ready(&mut self) {
-        let mut given = Vec::new();
-        while let Some(id) = self.keyed.next_ready() {
-            given.extend(self.remove(id));
-        }
-        given.sort_by_key(|held| held.meta.stream_seq);
-        for held in given {
-            self.publish(held.reply, ack::nak(None));
-        }
-    }
-
-    fn stop(&mut self) {
-        self.stopping = true;
-        let all: Vec<_> = self.keyed.iter().map(|(id, _)| id).collect();
-        for id in all {
-            let away = |held: &Held<T>| matches!(held.state, State::Away { .. });
-            if self.keyed.item(id).is_some_and(away) {
-                self.remove(id);
-            } else if !self.keyed.is_out(id) {
-                self.keyed.release(id);
-            }
-        }
-        self.give_back_ready();
-    }
-
-    /// Gives up what runs. What waits behind it is given back, but not to come before
-    /// the leases of what ran are over.
-    fn abandon(&mut self) {
-        self.stop();
-        let delay = Some(self.absence());
-        let mut given = Vec::new();
-        let all: Vec<_> = self.keyed.iter().map(|(id, _)| id).collect();
-        for id in all {
-            let out = self.keyed.is_out(id);
-            match self.remove(id) {
-                Some(_) if out => self.report.abandoned += 1,
-                held => given.extend(held),
-            }
-        }
-        self.running = 0;
-        given.sort_by_key(|held| held.meta.stream_seq);
-        self.report.returned += given.len();
-        for held in given {
-            self.publish(held.reply, ack::nak(delay));
-        }
-    }
-
-    fn reconnected(&mut self, now: Time) {
-        if !self.connected {
-            self.seen.reconnected(now + self.absence());
-        }
-        self.connected = true;
-        let all: Vec<_> = self.keyed.iter().map(|(id, _)| id).collect();
-        for id in all {
-            match self.keyed.item(id).map(|held| &held.state) {
-                Some(State::Here(_)) => self.renew(now, id),
-                // It could not come back while the link was lost.
-                Some(State::Away { due: true }) => {
-                    self.keyed.park(id, now + self.absence());
-                }
-                Some(State::Away { due: false }) | None => {}
-            }
-        }
-    }
-
     fn advance(&mut self, now: Time) {
         // What is parked again meanwhile has its turn at another time.
         for _ in 0..self.keyed.len() {
@@ -617,7 +267,6 @@ impl<T: Clone> Delivery<T> {
             let Some(held) = self.keyed.item_mut(id) else {
                 continue;
             };
-            let stream_seq = held.meta.stream_seq;
             match &mut held.state {
                 State::Here(_) => {}
                 State::Away { due } if !*due || !self.connected => {
@@ -625,82 +274,41 @@ impl<T: Clone> Delivery<T> {
                     *due = true;
                     self.keyed.park(id, now + self.absence());
                 }
-                State::Away { .. } => {
-                    self.remove(id);
-                    self.events
-                        .push_back(DeliveryEvent::NotReturned { stream_seq });
-                }
+                State::Away { .. } => self.not_returned(id),
             }
         }
         if self.connected && now >= self.lease_at {
             self.renew_leases(now);
         }
+        let ready = self.keyed.first_ready().is_some();
+        self.batches.advance(now, ready);
     }
 
-    /// Renews all leases that are about half as old as they may get, so that they are
-    /// renewed together, and looks at the others when the oldest is due.
-    fn renew_leases(&mut self, now: Time) {
-        let mut oldest = Time::NEVER;
-        let mut due = Vec::new();
-        for (id, held) in self.keyed.iter() {
-            if matches!(held.state, State::Away { .. }) {
-                continue;
-            }
-            if now.since(held.renewed) >= self.lease() / 2 {
-                due.push(id);
-                oldest = oldest.min(now);
-            } else {
-                oldest = oldest.min(held.renewed);
-            }
-        }
-        for id in due {
-            self.renew(now, id);
-        }
-        self.lease_at = oldest + self.lease();
-    }
-
-    fn renew(&mut self, now: Time, id: Id) {
-        if !self.connected {
-            return;
-        }
-        if let Some(held) = self.keyed.item_mut(id) {
-            held.renewed = now;
-            let reply = held.reply.clone();
-            self.publish(reply, ack::progress());
-        }
-    }
-
-    fn lease(&self) -> Duration {
-        self.config.ack_wait / 3
-    }
-
-    /// How long a message that was given back is awaited once it is due. A redelivery
-    /// that was lost is repeated after `ack_wait`: it must not come a moment late.
-    fn absence(&self) -> Duration {
-        self.config.ack_wait + self.lease()
-    }
-
-    fn is_running(&self, job: JobId) -> bool {
-        self.keyed.is_out(job.id)
-            && self
-                .keyed
-                .item(job.id)
-                .is_some_and(|held| held.runs == job.run)
-    }
-
+    /// Takes it out; its key goes on.
     fn remove(&mut self, id: Id) -> Option<Held<T>> {
+        self.shares.leaves(&self.keyed, id);
         let held = self.keyed.finish(id)?;
         self.table.remove(&held.identity());
         self.vacant -= usize::from(matches!(held.state, State::Away { due: true }));
+        self.batches.leaves(held.is_plain());
         Some(held)
+    }
+
+    fn tell(&mut self, event: DeliveryEvent) {
+        self.events.push_back(event);
     }
 
     fn publish(&mut self, reply: Subject, payload: Bytes) {
         if !self.connected && self.publishes.len() >= self.config.window.saturating_mul(2) {
             self.publishes.pop_front();
-            self.events.push_back(DeliveryEvent::AckDropped);
+            self.tell(DeliveryEvent::AckDropped);
         }
         self.publishes.push_back(Outbound::new(reply, payload));
+    }
+
+    fn nak(&mut self, reply: Subject, after: Option<Duration>) {
+        self.report.returned += usize::from(self.stopping);
+        self.publish(reply, ack::nak(after));
     }
 }
 

@@ -6,3 +6,4 @@ pub mod admin;
 pub mod api;
 pub mod publish;
 pub mod pull;
+pub mod recall;

@@ -2,7 +2,8 @@
 //!
 //! Items of one key come out one at a time, in order; a head that was handed out
 //! holds its successors until it is [finished](Keyed::finish), and a
-//! [parked](Keyed::park) head holds them until its time. Keys never wait for each
+//! [parked](Keyed::park) head holds them until its time. Only who
+//! [asks for them](Keyed::hand_out) gets successors together with their head. Keys never wait for each
 //! other: they are compared as they are, not by hash. An item without a key waits
 //! for nothing.
 //!
@@ -147,13 +148,40 @@ impl<K: Clone + Eq + Hash, T> Keyed<K, T> {
 
     /// Hands out an item that may run: those that are free the longest first.
     pub fn next_ready(&mut self) -> Option<Id> {
-        let index = self.ready.first()?;
-        self.ready.unlink(&mut self.slots, QUEUE, index);
-        self.set_phase(index, Phase::Out);
-        Some(Id {
-            index,
-            generation: self.slots[index].generation,
-        })
+        let id = self.first_ready()?;
+        self.hand_out(id).then_some(id)
+    }
+
+    /// The item that [`next_ready`](Self::next_ready) would hand out.
+    #[must_use]
+    pub fn first_ready(&self) -> Option<Id> {
+        self.ready.first().map(|index| self.id(index))
+    }
+
+    /// Of those that may run and were not handed out, the one behind `id`.
+    #[must_use]
+    pub fn ready_behind(&self, id: Id) -> Option<Id> {
+        let ready = self.item(id).is_some() && self.phase(id.index) == Some(Phase::Ready);
+        let next = self.slots.get(id.index)?.links[QUEUE].next();
+        next.filter(|_| ready).map(|index| self.id(index))
+    }
+
+    /// Hands out this item: one that may run, or one that only waits for items that
+    /// were handed out. `false` when it is neither.
+    pub fn hand_out(&mut self, id: Id) -> bool {
+        if self.item(id).is_none() {
+            return false;
+        }
+        let before = self.slots[id.index].links[LANE].prev();
+        match self.phase(id.index) {
+            Some(Phase::Ready) => {}
+            Some(Phase::Held)
+                if before.is_some_and(|before| self.phase(before) == Some(Phase::Out)) => {}
+            _ => return false,
+        }
+        self.leave_phase(id.index);
+        self.set_phase(id.index, Phase::Out);
+        true
     }
 
     /// The item, wherever it is in its queue.
@@ -176,20 +204,28 @@ impl<K: Clone + Eq + Hash, T> Keyed<K, T> {
     pub fn behind(&self, id: Id) -> Option<Id> {
         self.item(id)?;
         let index = self.slots[id.index].links[LANE].next()?;
-        Some(Id {
-            index,
-            generation: self.slots[index].generation,
-        })
+        Some(self.id(index))
     }
 
-    /// Whether the item has a key.
+    /// The item right behind `id`, when it waits for nothing but its turn.
     #[must_use]
-    pub fn has_key(&self, id: Id) -> bool {
-        let entry = self
-            .slots
-            .get(id.index)
-            .and_then(|slot| slot.entry.as_ref());
-        self.item(id).is_some() && entry.is_some_and(|entry| entry.key.is_some())
+    pub fn follower(&self, id: Id) -> Option<Id> {
+        self.behind(id)
+            .filter(|next| self.phase(next.index) == Some(Phase::Held))
+    }
+
+    /// The item's key, if it has one.
+    #[must_use]
+    pub fn key(&self, id: Id) -> Option<&K> {
+        self.item(id)?;
+        self.slots[id.index].entry.as_ref()?.key.as_ref()
+    }
+
+    /// The first of the key of `id`.
+    #[must_use]
+    pub fn head(&self, id: Id) -> Option<Id> {
+        let lane = self.lanes.get(self.key(id)?)?;
+        lane.list.first().map(|index| self.id(index))
     }
 
     /// Whether `id` is the first of its key, or has none.
@@ -261,10 +297,7 @@ impl<K: Clone + Eq + Hash, T> Keyed<K, T> {
         if until > now {
             return None;
         }
-        let id = Id {
-            index,
-            generation: self.slots[index].generation,
-        };
+        let id = self.id(index);
         self.release(id);
         Some(id)
     }
@@ -279,6 +312,12 @@ impl<K: Clone + Eq + Hash, T> Keyed<K, T> {
     #[must_use]
     pub fn is_out(&self, id: Id) -> bool {
         self.item(id).is_some() && self.phase(id.index) == Some(Phase::Out)
+    }
+
+    /// Whether the item is parked.
+    #[must_use]
+    pub fn is_parked(&self, id: Id) -> bool {
+        self.item(id).is_some() && matches!(self.phase(id.index), Some(Phase::Parked(_)))
     }
 
     /// Items held.
@@ -333,6 +372,11 @@ impl<K: Clone + Eq + Hash, T> Keyed<K, T> {
             index: self.slots.len() - 1,
             generation: 0,
         }
+    }
+
+    fn id(&self, index: usize) -> Id {
+        let generation = self.slots[index].generation;
+        Id { index, generation }
     }
 
     fn phase(&self, index: usize) -> Option<Phase> {

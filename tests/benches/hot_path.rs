@@ -1,6 +1,8 @@
 //! What the core does per message, each part beside the plain way to do it.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::fmt::Write;
+use std::hash::{BuildHasher, RandomState};
 use std::hint::black_box;
 use std::num::NonZeroU16;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,6 +10,7 @@ use std::sync::{Arc, Mutex, RwLock};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
+use concurrent_map::ConcurrentMap;
 use foldhash::fast::FixedState;
 use jetbus_core::Time;
 use jetbus_core::shared::counters::Counters;
@@ -187,8 +190,17 @@ fn admission(report: &mut Report) {
 
 fn names(count: usize) -> Vec<String> {
     (0..count)
-        .map(|n| format!("orders.region{}.placed{n}", n % 7))
+        .map(|n| {
+            let mut name = String::new();
+            write_name(&mut name, n);
+            name
+        })
         .collect()
+}
+
+fn write_name(name: &mut String, n: usize) {
+    name.clear();
+    write!(name, "orders.region{}.placed{n}", n % 7).expect("strings grow");
 }
 
 /// Goes through the names again and again, on each thread from another one on.
@@ -208,8 +220,8 @@ fn topics(names: &[String]) -> Topics<u64, u64> {
     topics
 }
 
-fn plain(names: &[String]) -> HashMap<String, (u64, u64), FixedState> {
-    let mut map = HashMap::with_hasher(FixedState::with_seed(1));
+fn plain<H: BuildHasher>(names: &[String], hasher: H) -> HashMap<String, (u64, u64), H> {
+    let mut map = HashMap::with_hasher(hasher);
     map.extend((0..).zip(names).map(|(n, name)| (name.clone(), (n, n))));
     map
 }
@@ -217,7 +229,8 @@ fn plain(names: &[String]) -> HashMap<String, (u64, u64), FixedState> {
 fn lookup(report: &mut Report) {
     for count in [10, 1_000] {
         let names = names(count);
-        let (ours, peer) = (topics(&names), plain(&names));
+        let hasher = FixedState::with_seed(1);
+        let (ours, peer) = (topics(&names), plain(&names, hasher));
         report.compare(
             &format!("lookup by name, {count} topics, plain map"),
             |n| {
@@ -246,9 +259,19 @@ fn lookup(report: &mut Report) {
 /// Two readers, and a writer that changes the table 1 000 times a second.
 fn lookup_beside_a_writer(report: &mut Report) {
     let names = names(1_000);
-    let (ours, peer) = (topics(&names), RwLock::new(plain(&names)));
+    beside_plain(report, &names, "SipHash", RandomState::new());
+    beside_plain(report, &names, "foldhash", FixedState::with_seed(1));
+}
+
+fn beside_plain(
+    report: &mut Report,
+    names: &[String],
+    label: &str,
+    hasher: impl BuildHasher + Send + Sync,
+) {
+    let (ours, peer) = (topics(names), RwLock::new(plain(names, hasher)));
     report.compare(
-        "lookup, 2 readers and a writer, RwLock map",
+        &format!("lookup, 2 readers, writer, RwLock, {label}"),
         |n| {
             beside(
                 || {
@@ -257,7 +280,7 @@ fn lookup_beside_a_writer(report: &mut Report) {
                 },
                 || {
                     timed_on(2, n, |thread| {
-                        let mut name = cycle(&names, thread);
+                        let mut name = cycle(names, thread);
                         let ours = &ours;
                         move || ours.with(name(), |t| t.name().len())
                     })
@@ -273,7 +296,7 @@ fn lookup_beside_a_writer(report: &mut Report) {
                 },
                 || {
                     timed_on(2, n, |thread| {
-                        let mut name = cycle(&names, thread);
+                        let mut name = cycle(names, thread);
                         let peer = &peer;
                         move || {
                             let map = peer.read().expect("not poisoned");
@@ -546,30 +569,43 @@ fn directory_of(report: &mut Report, known: usize) {
     let (our_time, peer_time) = register(known - last..known);
     let case = format!("directory, the last of {known}");
     report.add(&case, "registration", "ns", our_time, Some(peer_time));
+    let get = |name: &str| ours.get(name);
     for threads in [1, 2] {
         report.compare(
             &format!("directory, read among {known}, {threads} thread(s)"),
+            |n| timed_on(threads, n, |thread| at_random(known, thread, get)),
             |n| {
-                timed_on(threads, n, |thread| {
-                    let mut next = thread;
-                    let (ours, names) = (&ours, &names);
-                    move || {
-                        next = (next + 7_919) % known;
-                        ours.get(&names[next])
-                    }
-                })
-            },
-            |n| {
-                timed_on(threads, n, |thread| {
-                    let mut next = thread;
-                    let (peer, names) = (&peer, &names);
-                    move || {
-                        next = (next + 7_919) % known;
-                        let map = peer.read().expect("not poisoned");
-                        map.get(names[next].as_str()).cloned()
-                    }
-                })
+                let get = |name: &str| peer.read().expect("not poisoned").get(name).cloned();
+                timed_on(threads, n, |thread| at_random(known, thread, get))
             },
         );
+    }
+    drop(peer);
+    // What it stands on, without the pool, the limit and names of any length.
+    let bare = ConcurrentMap::<[u8; 40], Arc<usize>, 64>::new();
+    let one_more = bare.clone();
+    for (n, name) in names.iter().enumerate() {
+        bare.insert(padded(name), Arc::new(n));
+    }
+    report.compare(
+        &format!("directory, read among {known}, bare tree"),
+        |n| timed(n, at_random(known, 0, get)),
+        |n| timed(n, at_random(known, 0, |name| one_more.get(&padded(name)))),
+    );
+}
+
+fn padded(name: &str) -> [u8; 40] {
+    let mut bytes = [0; 40];
+    bytes[..name.len()].copy_from_slice(name.as_bytes());
+    bytes
+}
+
+/// Gets one name after another, at random. It is at hand, as that of a message is.
+fn at_random<T>(known: usize, thread: usize, get: impl Fn(&str) -> T) -> impl FnMut() -> T {
+    let (mut at, mut name) = (thread as u64, String::new());
+    move || {
+        at = at.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
+        write_name(&mut name, (at >> 33) as usize % known);
+        get(&name)
     }
 }

@@ -218,3 +218,29 @@ macro_rules! conformance {
         }
     };
 }
+
+/// Makes a test of each case for every runtime, on a real server:
+/// `on_servers!(case, ...)` gives `tokio_nats::case` and `smol_nats::case`.
+#[macro_export]
+macro_rules! on_servers {
+    ($($case:ident),* $(,)?) => {
+        #[cfg(feature = "tokio")]
+        mod tokio_nats {
+            $($crate::on_servers!(@test $case Tokio);)*
+        }
+        #[cfg(feature = "smol")]
+        mod smol_nats {
+            $($crate::on_servers!(@test $case Smol);)*
+        }
+    };
+    (@test $case:ident $runtime:ident) => {
+        #[test]
+        fn $case() {
+            $crate::matrix::run(
+                $crate::matrix::RuntimeKind::$runtime,
+                $crate::matrix::LinkKind::Nats,
+                super::$case,
+            );
+        }
+    };
+}

@@ -8,31 +8,10 @@ use std::time::Duration;
 
 use futures_lite::{StreamExt as _, future};
 use jetbus::{Builder, Bus, Delivery, Event, NatsOptions, News, Outcome, PublishError};
-use jetbus_tests::Server;
 use jetbus_tests::admin::Admin;
 use jetbus_tests::matrix::Env;
 use jetbus_tests::support::{Door, Seen, in_order, in_turns, news, publish, publish_all, spawn};
-
-/// A test of each case for every runtime.
-macro_rules! on_servers {
-    ($($case:ident),* $(,)?) => {
-        #[cfg(feature = "tokio")]
-        mod tokio_nats {
-            $(on_servers!(@test $case Tokio);)*
-        }
-        #[cfg(feature = "smol")]
-        mod smol_nats {
-            $(on_servers!(@test $case Smol);)*
-        }
-    };
-    (@test $case:ident $runtime:ident) => {
-        #[test]
-        fn $case() {
-            use jetbus_tests::matrix::{LinkKind, RuntimeKind, run};
-            run(RuntimeKind::$runtime, LinkKind::Nats, super::$case);
-        }
-    };
-}
+use jetbus_tests::{Server, on_servers};
 
 on_servers! {
     a_frozen_server_is_noticed_and_handling_resumes,
@@ -185,7 +164,8 @@ async fn an_idle_subscription_is_served_at_once_after_a_restart(env: Env) {
         assert_eq!(seen.all(), expected);
         // It came by itself, not because silence was noticed.
         while let Some(Some(next)) = future::poll_once(heard.next()).await {
-            let silent = matches!(&next, News::Pull { what, .. } if what.contains("heard"));
+            let silent =
+                matches!(&next, News::Pull { what, .. } if what.to_string().contains("heard"));
             assert!(!silent, "{next:?}");
         }
     }

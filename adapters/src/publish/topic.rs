@@ -9,7 +9,7 @@ use jetbus_core::envelope::{self, Fields};
 use jetbus_core::jetstream::publish;
 use jetbus_core::shared::session::Current;
 use jetbus_core::subject::NameError;
-use jetbus_core::{Headers, Publish, Subject, Timestamp};
+use jetbus_core::{Headers, Outbound, Publish, Subject, Time, Timestamp};
 use serde::Serialize;
 use tracing::{Instrument as _, Span, debug_span};
 
@@ -19,6 +19,7 @@ use crate::bus::{Bus, Inner};
 use crate::error::{Invalid, PublishError, TopicError};
 use crate::event::{Event, Raw};
 use crate::link::Refused;
+use crate::streams::StreamEntry;
 use crate::topics::{Kept, TopicState};
 
 /// The header by which the server knows a message again.
@@ -169,31 +170,11 @@ impl Topic {
         let Kept::In(stream) = self.state.with(|version| version.stream.clone()) else {
             return self.unacknowledged(headers, payload).await;
         };
-        let dedupe_window = match stream.dedupe_window() {
-            Some(window) => window,
-            None => {
-                bus.check_sendable(&headers, &payload)?;
-                stream
-                    .ensure(bus, deadline)
-                    .await
-                    .map_err(PublishError::Stream)?
-                    .dedupe_window
-            }
-        };
-        let permit = bus.place(began, deadline).await?;
-        let (done, outcome) = oneshot::channel();
-        let flight = Flight {
-            stream,
-            subject: self.subject.clone(),
+        let message = Outbound {
             headers,
-            payload,
-            began,
-            retry: publish::Flight::new(0, bus.next_order(), began, deadline, dedupe_window),
-            refusal: None,
-            done,
+            ..Outbound::new(self.subject.clone(), payload)
         };
-        bus.launch(permit, flight).await?;
-        Ok(Receipt::pending(outcome))
+        bus.send(stream, message, began, deadline).await
     }
 
     /// Core NATS: handed to the link, and that is all there is to know.
@@ -221,6 +202,55 @@ impl Topic {
 }
 
 impl Inner {
+    /// Stores a message in a stream, once that is ready, and waits until the server
+    /// says so. The message has an id: it may be sent more than once.
+    pub(crate) async fn store(
+        self: &Arc<Self>,
+        stream: &Arc<StreamEntry>,
+        message: Outbound,
+        began: Time,
+        deadline: Time,
+    ) -> Result<Outcome, PublishError> {
+        let _open = self.publishing.enter().map_err(|_| PublishError::Closed)?;
+        let receipt = self.send(Arc::clone(stream), message, began, deadline);
+        receipt.await?.await
+    }
+
+    /// Hands a message over that is to be stored in a stream, once that is ready.
+    async fn send(
+        self: &Arc<Self>,
+        stream: Arc<StreamEntry>,
+        message: Outbound,
+        began: Time,
+        deadline: Time,
+    ) -> Result<Receipt, PublishError> {
+        let dedupe_window = match stream.dedupe_window() {
+            Some(window) => window,
+            None => {
+                self.check_sendable(&message.headers, &message.payload)?;
+                stream
+                    .ensure(self, deadline)
+                    .await
+                    .map_err(PublishError::Stream)?
+                    .dedupe_window
+            }
+        };
+        let permit = self.place(began, deadline).await?;
+        let (done, outcome) = oneshot::channel();
+        let flight = Flight {
+            stream,
+            subject: message.subject,
+            headers: message.headers,
+            payload: message.payload,
+            began,
+            retry: publish::Flight::new(0, self.next_order(), began, deadline, dedupe_window),
+            refusal: None,
+            done,
+        };
+        self.launch(permit, flight).await?;
+        Ok(Receipt::pending(outcome))
+    }
+
     /// Refuses what could not be handed over as things are, before a stream is
     /// made for it.
     fn check_sendable(&self, headers: &Headers, payload: &Bytes) -> Result<(), PublishError> {
@@ -239,8 +269,8 @@ impl Inner {
     pub(super) async fn wait_out(
         &self,
         refused: Refused,
-        began: jetbus_core::Time,
-        deadline: jetbus_core::Time,
+        began: Time,
+        deadline: Time,
     ) -> Result<(), PublishError> {
         let late = || PublishError::NotSent {
             waited: self.runtime.now().since(began),

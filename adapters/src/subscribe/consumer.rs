@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use jetbus_core::jetstream::ack::Meta;
+use jetbus_core::jetstream::api::Position;
 use jetbus_core::provision::{self, WantedConsumer};
 use jetbus_core::{Subject, Timestamp, names, subject};
 use serde::Deserialize;
 
-use super::builder::{Options, Start};
+use super::options::{Options, Start};
 use crate::bus::Inner;
+use crate::dead_letters;
 use crate::error::{StreamError, SubscribeError, TopicError};
 use crate::provision as provisioning;
 use crate::streams::StreamEntry;
@@ -28,7 +30,7 @@ pub(super) const HEARTBEAT: Duration = Duration::from_secs(2);
 const FORGOTTEN: Duration = Duration::from_secs(300);
 
 /// How often a consumer that could not be created is tried again.
-const REFUSALS: u32 = 2;
+const REFUSALS: u32 = 10;
 
 /// How long making a stream or consumer ready may take.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -42,11 +44,14 @@ pub(super) enum Source {
     /// A consumer of a stream.
     Stream {
         entry: Arc<StreamEntry>,
-        wanted: WantedConsumer,
+        wanted: Box<WantedConsumer>,
         /// Where pulls go.
         request: Subject,
         /// Where the consumer stood when the subscription began.
         place: Place,
+        /// It reads redriven events: a work queue, whose consumers start at the first
+        /// message.
+        redrives: bool,
     },
     /// What is published at the moment.
     Core {
@@ -55,23 +60,42 @@ pub(super) enum Source {
     },
 }
 
-/// A place in a stream.
-#[derive(Debug)]
+/// Where a consumer stands.
+#[derive(Clone, Debug)]
 pub(super) struct Place {
+    /// Its stream.
+    pub(super) stream: String,
     /// When the server says that the stream was created: a stream of the same name
     /// that was made later is another one. `None` when it was not said.
     created: Option<String>,
+    /// When it says that the consumer was created.
+    pub(super) made: Option<String>,
     /// Everything up to this sequence is settled.
-    settled: u64,
+    pub(super) settled: u64,
+    /// The last delivery.
+    pub(super) delivered: Position,
 }
 
 impl Place {
-    /// Where a consumer made again starts, in a stream that was `created` then, so
-    /// that nothing is missed. What was settled since comes again.
+    /// Whether the stream is still the one that it was.
+    pub(super) fn same_stream(&self, before: &Self) -> bool {
+        self.created.is_some() && self.created == before.created
+    }
+}
+
+/// Where a consumer that is made again starts.
+struct Again<'a> {
+    place: &'a Place,
+    /// The lowest sequence that is not known to be settled.
+    floor: u64,
+}
+
+impl Again<'_> {
+    /// The start, in a stream that was `created` then.
     fn start(&self, created: Option<&String>) -> provision::Start {
         match created {
-            Some(created) if self.created.as_ref() == Some(created) => {
-                provision::Start::Sequence(self.settled.saturating_add(1))
+            Some(created) if self.place.created.as_ref() == Some(created) => {
+                provision::Start::Sequence(self.floor.max(1))
             }
             _ => provision::Start::All,
         }
@@ -119,13 +143,42 @@ pub(super) async fn prepare(bus: &Arc<Inner>, options: &Options) -> Result<Sourc
         .map_err(SubscribeError::Stream)
 }
 
-/// Makes stream and consumer ready; a consumer that has to be made again starts at
-/// `place`.
+/// Makes ready what the subscription reads redriven events from, and the stream of
+/// dead letters, so that nothing is left to be made when an event is given up.
+pub(super) async fn redrives(
+    bus: &Arc<Inner>,
+    options: &Options,
+    letters: &dead_letters::Place,
+) -> Result<Source, SubscribeError> {
+    let (topic, group) = (&options.topic, options.group.as_deref().unwrap_or_default());
+    let names = &letters.names;
+    let name = names::durable(group, topic, None).map_err(SubscribeError::Name)?;
+    let pattern = names.redrive_pattern(group, topic);
+    let pattern = pattern.map_err(SubscribeError::Name)?;
+    let deadline = bus.runtime.now() + PATIENCE;
+    letters
+        .dead
+        .ensure(bus, deadline)
+        .await
+        .map_err(SubscribeError::Stream)?;
+    let mut wanted = WantedConsumer::durable("", name, pattern);
+    wanted.ack_wait = options.ack_wait;
+    let mut source = ready(bus, Arc::clone(&letters.redrive), wanted, None)
+        .await
+        .map_err(SubscribeError::Stream)?;
+    if let Source::Stream { redrives, .. } = &mut source {
+        *redrives = true;
+    }
+    Ok(source)
+}
+
+/// Makes stream and consumer ready; a consumer that has to be made again starts as
+/// `again` says.
 async fn ready(
     bus: &Arc<Inner>,
     entry: Arc<StreamEntry>,
     mut wanted: WantedConsumer,
-    place: Option<&Place>,
+    again: Option<Again<'_>>,
 ) -> Result<Source, Arc<StreamError>> {
     let deadline = bus.runtime.now() + PATIENCE;
     let mut refusals = 0;
@@ -133,8 +186,8 @@ async fn ready(
         let stream = entry.ensure(bus, deadline).await?.stream;
         wanted.stream = stream.as_ref().into();
         let created = created(bus, &stream).await;
-        if let Some(place) = place {
-            wanted.start = place.start(created.as_ref());
+        if let Some(again) = &again {
+            wanted.start = again.start(created.as_ref());
         }
         match provisioning::consumer(bus, wanted.clone()).await {
             Ok(ready) => {
@@ -142,14 +195,19 @@ async fn ready(
                     provisioning::tell_consumer(bus, &stream, &wanted.name, &event);
                 }
                 let request = bus.api.next_messages(&wanted.stream, &wanted.name);
+                let place = Place {
+                    stream: wanted.stream.clone(),
+                    created,
+                    made: ready.info.created,
+                    settled: ready.info.ack_floor.stream_seq,
+                    delivered: ready.info.delivered,
+                };
                 return Ok(Source::Stream {
                     entry,
-                    wanted,
+                    wanted: Box::new(wanted),
                     request,
-                    place: Place {
-                        created,
-                        settled: ready.info.ack_floor.stream_seq,
-                    },
+                    place,
+                    redrives: false,
                 });
             }
             Err(error) if error.is_stream_gone() => entry.doubt(),
@@ -171,21 +229,29 @@ async fn ready(
 }
 
 /// Makes the source ready again after it was found missing. Its stream is asked
-/// for too: it may have gone with it.
-pub(super) async fn again(bus: &Arc<Inner>, source: &Source) -> Result<(), Arc<StreamError>> {
+/// for too: it may have gone with it. A consumer that has to be made starts at
+/// `floor`, unless its stream is another one than at `place`, or is a work queue.
+pub(super) async fn again(
+    bus: &Arc<Inner>,
+    source: &Source,
+    place: &Place,
+    floor: u64,
+) -> Result<Place, Arc<StreamError>> {
     let Source::Stream {
         entry,
         wanted,
-        place,
+        redrives,
         ..
     } = source
     else {
-        return Ok(());
+        return Err(Arc::new(StreamError::Closed));
     };
     entry.doubt();
-    ready(bus, Arc::clone(entry), wanted.clone(), Some(place))
-        .await
-        .map(drop)
+    let again = (!redrives).then_some(Again { place, floor });
+    match ready(bus, Arc::clone(entry), *wanted.clone(), again).await? {
+        Source::Stream { place, .. } => Ok(place),
+        Source::Core { .. } => Err(Arc::new(StreamError::Closed)),
+    }
 }
 
 /// Lets the server forget the pulls that nobody waits for any more: it does so when it

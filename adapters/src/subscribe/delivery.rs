@@ -4,8 +4,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use jetbus_core::dead_letter::Origin;
 use jetbus_core::delivery::Job;
-use jetbus_core::envelope::Event;
+use jetbus_core::envelope::{self, Event};
 use jetbus_core::jetstream::ack::Meta;
 use jetbus_core::{Headers, Message, Timestamp};
 use serde::de::DeserializeOwned;
@@ -28,6 +29,8 @@ pub(crate) struct Item {
     pub(crate) message: Message,
     /// Of subscriptions to events: the envelope's fields, or why there are none.
     pub(crate) event: Option<Result<Event, String>>,
+    /// Of redriven events: where they were before they became dead letters.
+    pub(crate) origin: Option<Box<Origin>>,
 }
 
 impl<T> Delivery<T> {
@@ -58,26 +61,43 @@ impl<T> Delivery<T> {
         &self.item.message.headers
     }
 
-    /// The stream that keeps it; empty for ephemeral topics.
+    /// The stream that keeps it, or that kept it when it was published; empty for
+    /// ephemeral topics.
     #[must_use]
     pub fn stream(&self) -> &str {
-        self.meta.stream.as_str()
+        match &self.item.origin {
+            Some(origin) => &origin.stream,
+            None => self.meta.stream.as_str(),
+        }
     }
 
     /// Its sequence in the stream, from 1; for ephemeral topics a count of this
     /// subscription's own.
     #[must_use]
     pub fn sequence(&self) -> u64 {
-        self.meta.stream_seq
+        self.item.sequence(&self.meta)
     }
 
     /// When the server stored it; for ephemeral topics when it was received.
     #[must_use]
     pub fn stored_at(&self) -> Timestamp {
-        self.meta.timestamp
+        match &self.item.origin {
+            Some(origin) => origin.stored_at,
+            None => self.meta.timestamp,
+        }
     }
 
-    /// How often the server has delivered it to the group, this time included.
+    /// How often it was a dead letter of the group and was redriven.
+    #[must_use]
+    pub fn redrives(&self) -> u32 {
+        self.item
+            .origin
+            .as_ref()
+            .map_or(0, |origin| origin.redrives)
+    }
+
+    /// How often the server has delivered it to the group, this time included; of a
+    /// redriven event, since it was redriven.
     #[must_use]
     pub fn deliveries(&self) -> u64 {
         self.meta.delivered
@@ -120,11 +140,36 @@ impl<T> fmt::Debug for Delivery<T> {
 }
 
 impl Item {
+    /// Of a message as it was delivered.
+    pub(crate) fn new(message: Message, events: bool, origin: Option<Box<Origin>>) -> Self {
+        let decode = || envelope::decode_owned(&message.payload);
+        let event = events.then(|| decode().map_err(|error| error.to_string()));
+        Self {
+            message,
+            event,
+            origin,
+        }
+    }
+
+    /// Its sequence in the stream that it was published to.
+    pub(crate) fn sequence(&self, meta: &Meta) -> u64 {
+        let origin = self.origin.as_ref();
+        origin.map_or(meta.stream_seq, |origin| origin.sequence)
+    }
+
+    /// The id of the event, if it has an envelope.
+    pub(crate) fn event_id(&self) -> Option<&str> {
+        match &self.event {
+            Some(Ok(event)) => Some(&event.event_id),
+            _ => None,
+        }
+    }
+
     pub(crate) fn key(&self) -> Option<&str> {
         match &self.event {
             Some(Ok(event)) => Some(&event.aggregate_id),
             Some(Err(_)) => None,
-            None => jetbus_core::envelope::raw_key(&self.message.headers),
+            None => envelope::raw_key(&self.message.headers),
         }
     }
 
@@ -133,7 +178,7 @@ impl Item {
         match &self.event {
             Some(Ok(event)) => Some(event.aggregate_id.as_bytes().clone()),
             Some(Err(_)) => None,
-            None => jetbus_core::envelope::raw_key_bytes(&self.message.headers),
+            None => envelope::raw_key_bytes(&self.message.headers),
         }
     }
 }

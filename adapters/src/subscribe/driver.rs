@@ -6,7 +6,9 @@
 //! the earliest deadline.
 
 mod feed;
+mod line;
 mod outbox;
+mod recalling;
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -16,27 +18,32 @@ use std::task::{Context, Poll};
 use futures_channel::{mpsc, oneshot};
 use futures_core::Stream as _;
 use futures_core::future::BoxFuture;
-use jetbus_core::delivery::{self, Delivery, JobId, Outcome};
+use jetbus_core::dead_letter::{Origin, Redriven};
+use jetbus_core::delivery::{self, Delivery, DeliveryEvent, JobId, Outcome, Task};
 use jetbus_core::jetstream::ack::Meta;
-use jetbus_core::retry::Retry;
 use jetbus_core::shared::counters::Handle;
-use jetbus_core::{Message, Time, envelope};
+use jetbus_core::{Message, Time};
 
 use self::feed::Feed;
 use self::outbox::Outbox;
-use super::builder::Options;
-use super::consumer;
+use super::consumer::{self, Source};
 use super::delivery::Item;
-use super::lanes::{FAILED, HANDLED, Lanes, RECEIVED, Work};
+use super::lanes::{Done, FAILED, HANDLED, Lanes, RECEIVED, Work};
+use super::options::Options;
 use super::subscription::{Control, Subscription};
 use crate::bus::{Bus, Claim, Inner};
+use crate::dead_letters::{Burials, Kept, Place};
 use crate::error::SubscribeError;
 
 /// Makes a worker: the task that handles events of these lanes.
-pub(super) type Hire = Box<dyn Fn(Arc<Lanes>) -> BoxFuture<'static, ()> + Send>;
+pub(super) type Hire = Box<dyn Fn(&Arc<Lanes>) -> BoxFuture<'static, ()> + Send>;
 
 /// How many messages and words are taken in before the task lets others run.
 const BUDGET: usize = 256;
+
+/// The most redriven events that are asked for at once: they come beside what fills
+/// the window.
+const REDRIVES: usize = 64;
 
 /// Starts a subscription: its stream and consumer are ready and its driver runs
 /// when this returns.
@@ -52,35 +59,40 @@ pub(super) async fn start(
         .subscriptions
         .claim(&options.topic, options.group.as_deref())?;
     let source = consumer::prepare(inner, &options).await?;
-    let feed = Feed::open(inner, source, options.window).await?;
+    let kept = kept(inner, &options, &source)?;
+    let redrives = match &kept {
+        Some(kept) => Some(consumer::redrives(inner, &options, &kept.place).await?),
+        None => None,
+    };
+    let (window, events) = (options.window, options.events);
+    let mut feeds = vec![Feed::open(inner, source, window, events).await?];
+    if let Some(source) = redrives {
+        feeds.push(Feed::open(inner, source, window.min(REDRIVES), events).await?);
+    }
 
     let (control, controls) = mpsc::channel(8);
     // The machine holds up to twice its window.
     let held = options.window.saturating_mul(2);
-    let lanes = Arc::new(Lanes::new(Arc::clone(inner), topic, held, control));
+    let lanes = Arc::new(Lanes::new(
+        Arc::clone(inner),
+        topic,
+        held,
+        options.handling(),
+        control,
+    ));
     claim.run(lanes.running());
-    let delivery = Delivery::new(delivery::Config {
-        window: options.window,
-        ack_wait: options.ack_wait,
-        retry: Retry::default(),
-        attempts: None,
-        key_share: usize::MAX,
-        at_share: delivery::AtShare::Stall,
-        suspect_after: 5,
-        crash_limit: 10,
-        batch: None,
-        seed: inner.random(),
-    });
+    let delivery = Delivery::new(options.delivery(inner.random()));
     let driver = Driver {
         bus: Arc::clone(inner),
         counts: lanes.counts(),
         lanes: Arc::clone(&lanes),
         controls,
-        feeds: vec![feed],
+        feeds,
         outbox: Outbox::new(Arc::clone(&inner.link)),
+        burials: Burials::new(inner, kept),
         delivery,
         hire,
-        hired: 0,
+        look_at: Time::ZERO,
         options,
         generation: 0,
         sleep: None,
@@ -93,6 +105,34 @@ pub(super) async fn start(
     Ok((Subscription::new(Arc::clone(&lanes), bus.clone()), lanes))
 }
 
+/// Where the dead letters of a subscription go. Without a group nobody could take
+/// them back, and every instance would store its own; what is not stored at all is
+/// gone anyway.
+fn kept(
+    bus: &Arc<Inner>,
+    options: &Options,
+    source: &Source,
+) -> Result<Option<Kept>, SubscribeError> {
+    let (Some(group), Source::Stream { .. }, true) = (&options.group, source, options.dead_letters)
+    else {
+        return Ok(None);
+    };
+    Ok(Some(Kept {
+        group: group.clone(),
+        topic: options.topic.clone(),
+        place: Place::of(bus).map_err(SubscribeError::Stream)?,
+    }))
+}
+
+/// Makes a redriven message what it was, and says where that was. One that somebody
+/// else published stays what it is.
+fn restore(message: &mut Message) -> Option<Box<Origin>> {
+    let Redriven { origin, headers } = Redriven::read(&message.headers).ok()?;
+    message.subject = origin.subject.clone();
+    message.headers = headers;
+    Some(Box::new(origin))
+}
+
 struct Driver {
     bus: Arc<Inner>,
     lanes: Arc<Lanes>,
@@ -101,9 +141,11 @@ struct Driver {
     /// Where messages come from.
     feeds: Vec<Feed>,
     outbox: Outbox,
+    burials: Burials,
     delivery: Delivery<Arc<Item>>,
     hire: Option<Hire>,
-    hired: usize,
+    /// When it is looked next whether a handler blocks its thread.
+    look_at: Time,
     options: Options,
     /// The session that the machines know of; 0 for none.
     generation: u64,
@@ -134,8 +176,10 @@ impl Driver {
         again |= self.session(now);
         again |= self.words(now, cx);
         again |= self.messages(now, cx);
+        again |= self.recalls(now, cx);
         for feed in &mut self.feeds {
-            again |= feed.repair(now, &self.lanes, cx);
+            let unsettled = || self.delivery.lowest_unsettled();
+            again |= feed.repair(now, unsettled, &self.lanes, cx);
             again |= feed.forgetting(cx);
         }
         self.delivery.handle(now, delivery::Input::Tick);
@@ -188,13 +232,19 @@ impl Driver {
         }
         self.stopping = true;
         let now = self.bus.runtime.now();
-        for feed in &mut self.feeds {
-            feed.stop(now);
+        for place in 0..self.feeds.len() {
+            let Some(feed) = self.feeds.get_mut(place) else {
+                break;
+            };
+            let redriven = feed.redriven();
+            for (meta, message) in feed.stop(now) {
+                self.receive(now, meta, message, redriven);
+            }
         }
         // What no worker took is as good as never handed out.
         self.lanes.handoff().close();
-        while let Some(job) = self.lanes.handoff().take_back() {
-            self.delivery.take_back(job.id);
+        while let Some(work) = self.lanes.handoff().take_back() {
+            self.refused.extend(work.ids());
         }
         for id in self.refused.drain(..) {
             self.delivery.take_back(id);
@@ -224,22 +274,39 @@ impl Driver {
         true
     }
 
-    /// What handlers said.
+    /// What handlers said, and whoever stores dead letters.
     fn words(&mut self, now: Time, cx: &mut Context<'_>) -> bool {
+        // As many as are stored at once.
+        while let Poll::Ready((id, outcome)) = self.burials.poll_done(cx) {
+            self.delivery
+                .handle(now, delivery::Input::Done { id, outcome });
+        }
         for _ in 0..BUDGET {
             let Poll::Ready(done) = self.lanes.handoff().poll_done(cx) else {
                 return false;
             };
-            let (id, outcome) = done;
-            match outcome {
-                Outcome::Ack | Outcome::Settled => self.counts.add::<HANDLED>(1),
-                Outcome::Failed { .. } => self.counts.add::<FAILED>(1),
-                _ => {}
-            }
-            self.delivery
-                .handle(now, delivery::Input::Done { id, outcome });
+            let input = match done {
+                Done::One(id, outcome) => {
+                    self.count(&outcome);
+                    delivery::Input::Done { id, outcome }
+                }
+                Done::Many(outcomes) => delivery::Input::BatchDone(outcomes),
+            };
+            self.delivery.handle(now, input);
+            // There is one worker less if it was dropped.
+            self.hire();
         }
         true
+    }
+
+    /// Workers count for themselves, the readers of streams do not.
+    fn count(&self, outcome: &Outcome) {
+        match outcome {
+            _ if self.hire.is_some() => {}
+            Outcome::Ack | Outcome::Settled => self.counts.add::<HANDLED>(1),
+            Outcome::Failed { .. } => self.counts.add::<FAILED>(1),
+            _ => {}
+        }
     }
 
     /// What the server sent, from every feed.
@@ -264,8 +331,9 @@ impl Driver {
             match feed.poll_next(now, cx) {
                 Poll::Pending => return false,
                 Poll::Ready(Some(message)) => {
-                    if let Some(meta) = feed.read(now, &message) {
-                        self.receive(now, meta, message);
+                    let redriven = feed.redriven();
+                    if let Some((meta, message)) = feed.read(now, message) {
+                        self.receive(now, meta, message, redriven);
                     }
                 }
                 Poll::Ready(None) => {
@@ -281,18 +349,52 @@ impl Driver {
         true
     }
 
-    fn receive(&mut self, now: Time, meta: Meta, message: Message) {
+    /// What feeds found out about messages that were lost on their way.
+    fn recalls(&mut self, now: Time, cx: &mut Context<'_>) -> bool {
+        let mut any = false;
+        for place in 0..self.feeds.len() {
+            let Some(feed) = self.feeds.get_mut(place) else {
+                break;
+            };
+            let redriven = feed.redriven();
+            let Poll::Ready(found) = feed.recalling(now, &self.lanes, cx) else {
+                continue;
+            };
+            any = true;
+            let Some(found) = found else {
+                self.stop();
+                continue;
+            };
+            // What is redriven has no place among the others to be kept for it.
+            if !redriven {
+                if found.renewed {
+                    self.delivery.handle(now, delivery::Input::Renewed);
+                }
+                for (meta, key) in found.lost {
+                    let key = key.filter(|_| !self.options.unordered);
+                    self.delivery
+                        .handle(now, delivery::Input::Missing { meta, key });
+                }
+            }
+            for back in found.back {
+                self.outbox.push(back);
+            }
+            for (meta, message) in found.held {
+                self.receive(now, meta, message, redriven);
+            }
+        }
+        any
+    }
+
+    fn receive(&mut self, now: Time, meta: Meta, mut message: Message, redriven: bool) {
         self.counts.add::<RECEIVED>(1);
-        let event = self
-            .options
-            .events
-            .then(|| envelope::decode_owned(&message.payload).map_err(|error| error.to_string()));
         let reply = message
             .reply
             .clone()
             .unwrap_or_else(|| message.subject.clone());
-        let item = Arc::new(Item { message, event });
-        let key = item.key_bytes();
+        let origin = redriven.then(|| restore(&mut message)).flatten();
+        let item = Arc::new(Item::new(message, self.options.events, origin));
+        let key = item.key_bytes().filter(|_| !self.options.unordered);
         self.delivery.handle(
             now,
             delivery::Input::Received {
@@ -300,7 +402,7 @@ impl Driver {
                 key,
                 item,
                 reply,
-                redriven: false,
+                redriven,
             },
         );
     }
@@ -310,50 +412,77 @@ impl Driver {
         let acknowledged = self.feeds.iter().any(Feed::acknowledged);
         while let Some(output) = self.delivery.poll() {
             match output {
-                delivery::Output::Run(job) => self.run_job(job),
-                delivery::Output::RunBatch(jobs) => {
-                    for job in jobs {
-                        self.run_job(job);
-                    }
-                }
+                delivery::Output::Run(job) => self.hand_out(Work::One(job)),
+                delivery::Output::RunBatch(jobs) => self.hand_out(Work::Many(jobs)),
                 delivery::Output::Publish(message) => {
                     // Core NATS has nothing to acknowledge.
                     if acknowledged {
+                        if let Some(feed) = self.feeds.first_mut() {
+                            feed.said(&message);
+                        }
                         self.outbox.push(message);
                     }
                 }
+                // The feeds know better who else reads: a gap may be a loss.
+                delivery::Output::Event(DeliveryEvent::SharedConsumer) => {}
                 delivery::Output::Event(event) => self.lanes.tell_delivery(&event),
             }
         }
         let free = self.delivery.free();
         let mut repairs = false;
         for feed in &mut self.feeds {
-            repairs |= feed.demand(now, free, &self.lanes);
+            let unsettled = || self.delivery.lowest_unsettled();
+            repairs |= feed.demand(now, free, unsettled, &self.lanes);
         }
         repairs
     }
 
-    fn run_job(&mut self, job: Work) {
-        let handoff = self.lanes.handoff();
-        if let Err(job) = handoff.push(job) {
+    fn hand_out(&mut self, work: Work) {
+        let work = match work {
+            Work::One(job) if job.task != Task::Handle => {
+                self.burials.start(job);
+                return;
+            }
+            work => work,
+        };
+        if let Err(work) = self.lanes.handoff().push(work) {
             // The bus is closing: told to stop in a moment. (The lanes have room for
             // all that is held.)
-            self.refused.push(job.id);
+            self.refused.extend(work.ids());
             return;
         }
+        self.hire();
+    }
+
+    /// One more worker, if there is work for it.
+    fn hire(&self) {
+        let waiting = self.lanes.handoff().waiting();
         if let Some(hire) = &self.hire
-            && self.hired < self.options.concurrency
-            && handoff.waiting().jobs > handoff.waiting().idle
+            && waiting.jobs > waiting.idle
+            && self.lanes.hired() < self.options.concurrency()
         {
-            self.hired += 1;
-            self.bus.runtime.spawn(hire(Arc::clone(&self.lanes)));
+            self.bus.runtime.spawn(hire(&self.lanes));
         }
+    }
+
+    /// Looks whether a handler blocks its thread. When to look again.
+    fn look(&mut self, now: Time) -> Option<Time> {
+        self.hire.as_ref()?;
+        if now >= self.look_at {
+            self.look_at = self.lanes.look(now);
+        }
+        Some(self.look_at)
     }
 
     /// Whether the machines' next deadline has come; else wakes the task then.
     fn slept(&mut self, now: Time, cx: &mut Context<'_>) -> bool {
+        let look = self.look(now);
         let feeds = self.feeds.iter().filter_map(Feed::deadline);
-        let Some(deadline) = self.delivery.deadline().into_iter().chain(feeds).min() else {
+        let Some(deadline) = (self.delivery.deadline().into_iter())
+            .chain(look)
+            .chain(feeds)
+            .min()
+        else {
             self.sleep = None;
             return false;
         };

@@ -1,24 +1,49 @@
 //! What the driver of a subscription shares with its workers.
 
-use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_channel::mpsc;
-use jetbus_core::delivery::{DeliveryEvent, Job, JobId, Outcome};
+use jetbus_core::Time;
+use jetbus_core::delivery::{self, DeliveryEvent, JobId, Outcome};
 use jetbus_core::shared::counters::{Counters, Handle};
 use jetbus_core::shared::handoff::{Handoff, Worker};
 
 use super::delivery::Item;
+use super::options::Handling;
 use super::subscription::{Control, SubscriptionStats};
+use super::watch::Posts;
 use crate::bus::{Inner, Running};
-use crate::news::News;
+use crate::news::{News, PullNews};
 
-/// The word of whoever handled an event.
-pub(crate) type Done = (JobId, Outcome);
+/// An event to be handled now.
+pub(crate) type Job = delivery::Job<Arc<Item>>;
 
-/// An event on its way to a worker.
-pub(crate) type Work = Job<Arc<Item>>;
+/// Events on their way to a worker. What one worker takes it gives one word on, with a
+/// part for each event.
+#[derive(Debug)]
+pub(crate) enum Work {
+    One(Job),
+    Many(Vec<Job>),
+}
+
+impl Work {
+    /// What it consists of.
+    pub(super) fn ids(&self) -> Vec<JobId> {
+        match self {
+            Self::One(job) => vec![job.id],
+            Self::Many(jobs) => jobs.iter().map(|job| job.id).collect(),
+        }
+    }
+}
+
+/// The word of whoever handled events.
+#[derive(Debug)]
+pub(crate) enum Done {
+    One(JobId, Outcome),
+    Many(Vec<(JobId, Outcome)>),
+}
 
 /// Work on its way to workers, and their word on its way back.
 #[derive(Debug)]
@@ -29,7 +54,72 @@ pub(crate) struct Lanes {
     pub(crate) bus: Arc<Inner>,
     /// The topic or pattern.
     pub(crate) topic: Arc<str>,
+    pub(super) handling: Handling,
+    /// What workers do at the moment.
+    pub(super) posts: Posts,
+    /// Workers that there are.
+    hired: AtomicUsize,
     counters: Arc<Counters<3, 1>>,
+}
+
+/// A worker's place, free again when it is dropped.
+pub(super) struct Hired(Arc<Lanes>);
+
+impl Hired {
+    pub(super) const fn lanes(&self) -> &Arc<Lanes> {
+        &self.0
+    }
+}
+
+impl Drop for Hired {
+    fn drop(&mut self) {
+        // Relaxed: a count of its own.
+        self.0.hired.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Work that was taken. It is given back, with a word that says so, if its worker is
+/// dropped before it has a word on it.
+pub(super) struct Taken<'a> {
+    lanes: &'a Lanes,
+    ids: Ids,
+}
+
+enum Ids {
+    One(JobId),
+    Many(Vec<JobId>),
+    Told,
+}
+
+impl<'a> Taken<'a> {
+    pub(super) const fn one(lanes: &'a Lanes, id: JobId) -> Self {
+        let ids = Ids::One(id);
+        Self { lanes, ids }
+    }
+
+    pub(super) fn many(lanes: &'a Lanes, jobs: &[Job]) -> Self {
+        let ids = Ids::Many(jobs.iter().map(|job| job.id).collect());
+        Self { lanes, ids }
+    }
+
+    pub(super) fn done(mut self, done: Done) {
+        self.ids = Ids::Told;
+        self.lanes.settle(done);
+    }
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        self.lanes
+            .settle(match std::mem::replace(&mut self.ids, Ids::Told) {
+                Ids::One(id) => Done::One(id, Outcome::Returned),
+                Ids::Many(ids) => {
+                    let returned = ids.into_iter().map(|id| (id, Outcome::Returned));
+                    Done::Many(returned.collect())
+                }
+                Ids::Told => return,
+            });
+    }
 }
 
 /// Counts of a subscription: messages received, jobs that ended well, jobs that
@@ -48,6 +138,7 @@ impl Lanes {
         bus: Arc<Inner>,
         topic: Arc<str>,
         held: usize,
+        handling: Handling,
         control: mpsc::Sender<Control>,
     ) -> Self {
         Self {
@@ -55,6 +146,9 @@ impl Lanes {
             control,
             bus,
             topic,
+            handling,
+            posts: Posts::default(),
+            hired: AtomicUsize::new(0),
             counters: Arc::new(Counters::new(SHARDS)),
         }
     }
@@ -76,20 +170,67 @@ impl Lanes {
         Handoff::worker(&self.handoff)
     }
 
-    /// Brings the word on a taken event back.
-    pub(crate) fn settle(&self, id: JobId, outcome: Outcome) {
-        let kept = self.handoff.done((id, outcome));
-        debug_assert!(kept.is_ok(), "one word for each event taken");
+    /// A place for one more worker.
+    pub(super) fn hire(this: &Arc<Self>) -> Hired {
+        this.hired.fetch_add(1, Ordering::Relaxed);
+        Hired(Arc::clone(this))
+    }
+
+    /// How many workers there are.
+    pub(super) fn hired(&self) -> usize {
+        self.hired.load(Ordering::Relaxed)
+    }
+
+    /// Brings the word on what was taken back.
+    pub(crate) fn settle(&self, done: Done) {
+        let kept = self.handoff.done(done);
+        debug_assert!(kept.is_ok(), "one word for each time something is taken");
     }
 
     /// Tells that handling failed.
-    pub(crate) fn failed(&self, job: &Work, error: String) {
+    pub(crate) fn failed(&self, job: &Job, error: &str) {
         self.bus.news.tell(&News::HandlerFailed {
             topic: job.item.message.subject.as_str().into(),
-            sequence: job.meta.stream_seq,
+            sequence: job.item.sequence(&job.meta),
             attempt: job.attempt,
             error: error.into(),
         });
+    }
+
+    /// Tells that a handler blocks its thread.
+    pub(super) fn tell_stuck(&self, sequence: u64, running_for: Duration) {
+        self.bus.news.tell(&News::HandlerStuck {
+            topic: Arc::clone(&self.topic),
+            sequence,
+            running_for,
+        });
+    }
+
+    /// Tells that an event is not delivered again.
+    pub(super) fn tell_discarded(&self, sequence: u64, reason: &str) {
+        self.bus.news.tell(&News::Discarded {
+            topic: Arc::clone(&self.topic),
+            sequence,
+            reason: reason.into(),
+        });
+    }
+
+    /// Tells that the outcomes of a batch are not as many as its events.
+    pub(super) fn tell_outcomes(&self, sequence: u64, events: usize, outcomes: usize) {
+        self.bus.news.tell(&News::WrongOutcomes {
+            topic: Arc::clone(&self.topic),
+            sequence,
+            events,
+            outcomes,
+        });
+    }
+
+    /// Tells of handlers that block their threads. When to look again.
+    pub(super) fn look(&self, now: Time) -> Time {
+        self.posts
+            .look(now, self.handling.timeout, |sequence, running_for| {
+                self.tell_stuck(sequence, running_for);
+            })
     }
 
     /// A handle to count with, for one task.
@@ -115,7 +256,9 @@ impl Lanes {
     pub(crate) fn tell_delivery(&self, event: &DeliveryEvent) {
         let news = match event {
             // Told with the error, where that is known.
-            DeliveryEvent::Retrying { .. } => return,
+            DeliveryEvent::Retrying { .. }
+            | DeliveryEvent::DeadLettered { .. }
+            | DeliveryEvent::NotBuried { .. } => return,
             DeliveryEvent::Returned { stream_seq } => News::Unsettled {
                 topic: Arc::clone(&self.topic),
                 sequence: *stream_seq,
@@ -123,6 +266,27 @@ impl Lanes {
             DeliveryEvent::NotReturned { stream_seq } => News::Overtaken {
                 topic: Arc::clone(&self.topic),
                 sequence: *stream_seq,
+            },
+            DeliveryEvent::Discarded { stream_seq, reason } => {
+                let reason = reason.as_deref().unwrap_or("no reason was given");
+                self.tell_discarded(*stream_seq, reason);
+                return;
+            }
+            DeliveryEvent::Suspect {
+                stream_seq,
+                deliveries,
+            } => News::Suspect {
+                topic: Arc::clone(&self.topic),
+                sequence: *stream_seq,
+                deliveries: *deliveries,
+            },
+            DeliveryEvent::KeyBacklogged { stream_seq, held } => News::KeyBacklogged {
+                topic: Arc::clone(&self.topic),
+                sequence: *stream_seq,
+                held: *held,
+            },
+            DeliveryEvent::SharedConsumer => News::SharedConsumer {
+                topic: Arc::clone(&self.topic),
             },
             event => News::Pull {
                 topic: Arc::clone(&self.topic),
@@ -133,10 +297,10 @@ impl Lanes {
     }
 
     /// Tells what the machine that pulls found.
-    pub(crate) fn tell_pull(&self, what: impl fmt::Display) {
+    pub(crate) fn tell_pull(&self, what: PullNews) {
         self.bus.news.tell(&News::Pull {
             topic: Arc::clone(&self.topic),
-            what: what.to_string().into(),
+            what,
         });
     }
 }

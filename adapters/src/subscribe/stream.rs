@@ -9,20 +9,19 @@ use std::time::Duration;
 use futures_core::Stream;
 use jetbus_core::Subject;
 use jetbus_core::delivery::{JobId, Outcome};
-use jetbus_core::jetstream::ack::{self, NotConfirmed};
 use jetbus_core::shared::handoff::Worker;
 
+use super::confirm::{SettleError, ack_subject};
 use super::delivery::{Decode, Delivery};
 use super::handled::bounded;
-use super::lanes::{Done, Lanes, Work};
+use super::lanes::{Done, Lanes, Taken, Work};
 use super::subscription::{Control, Subscription};
-use crate::bus::NoAnswer;
+use super::worker::undecodable;
 
 /// A stream of deliveries, each with its [`Settle`] handle.
 ///
-/// The next event of a key comes after the one before it is settled. A payload
-/// that cannot be decoded is tried again after a growing delay, told as
-/// [`News::HandlerFailed`](crate::News::HandlerFailed), and not seen here.
+/// The next event of a key comes after the one before it is settled. What cannot be
+/// decoded goes to the dead letters and is not seen here.
 ///
 /// Dropping the stream stops the subscription: what was not taken is given back.
 pub struct Deliveries<T> {
@@ -61,25 +60,24 @@ impl<T> Stream for Deliveries<T> {
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = &mut *self;
         loop {
-            let Some(job) = ready!(this.worker.poll_next(cx)) else {
-                return Poll::Ready(None);
+            let job = match ready!(this.worker.poll_next(cx)) {
+                Some(Work::One(job)) => job,
+                // There are no batches without a handler of batches.
+                Some(Work::Many(jobs)) => {
+                    drop(Taken::many(&this.lanes, &jobs));
+                    continue;
+                }
+                None => return Poll::Ready(None),
             };
             // Made first: if decoding panics, it gives the event back.
             let mut settle = Settle {
                 lanes: Arc::clone(&this.lanes),
                 id: Some(job.id),
-                reply: job.item.message.reply.clone(),
+                reply: ack_subject(&job).cloned(),
             };
             match (this.decode)(&job.item) {
                 Ok(payload) => return Poll::Ready(Some((Delivery::new(payload, &job), settle))),
-                Err(error) => {
-                    let error = bounded(&error);
-                    settle.settle(Outcome::Failed {
-                        retry_after: None,
-                        error: error.as_str().into(),
-                    });
-                    this.lanes.failed(&job, error);
-                }
+                Err(error) => settle.settle(undecodable(&error)),
             }
         }
     }
@@ -104,21 +102,6 @@ pub struct Settle {
     id: Option<JobId>,
     /// Where it is acknowledged; ephemeral events are not.
     reply: Option<Subject>,
-}
-
-/// Why a confirmed acknowledgement was not confirmed: the event may come again.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum SettleError {
-    /// The server did not answer in time.
-    NoAnswer {
-        /// How long was waited.
-        waited: Duration,
-    },
-    /// The server answered something else: the consumer is gone, ...
-    NotConfirmed(NotConfirmed),
-    /// The bus is closed.
-    Closed,
 }
 
 impl Settle {
@@ -169,11 +152,7 @@ impl Settle {
     /// unless the server took the acknowledgement already.
     pub async fn ack_confirmed(mut self) -> Result<(), SettleError> {
         let result = match &self.reply {
-            Some(reply) => match self.lanes.bus.request(reply, &ack::ack()).await {
-                Ok(answer) => ack::confirmed(&answer).map_err(SettleError::NotConfirmed),
-                Err(NoAnswer::Timeout { waited }) => Err(SettleError::NoAnswer { waited }),
-                Err(NoAnswer::Closed) => Err(SettleError::Closed),
-            },
+            Some(reply) => self.lanes.acknowledge(reply).await,
             None => Ok(()),
         };
         self.settle(match &result {
@@ -189,7 +168,7 @@ impl Settle {
 
     fn settle(&mut self, outcome: Outcome) {
         if let Some(id) = self.id.take() {
-            self.lanes.settle(id, outcome);
+            self.lanes.settle(Done::One(id, outcome));
         }
     }
 }
@@ -208,20 +187,3 @@ impl fmt::Debug for Settle {
             .finish_non_exhaustive()
     }
 }
-
-impl fmt::Display for SettleError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NoAnswer { waited } => {
-                write!(
-                    f,
-                    "the server did not confirm the acknowledgement within {waited:?}"
-                )
-            }
-            Self::NotConfirmed(error) => error.fmt(f),
-            Self::Closed => f.write_str("the bus is closed"),
-        }
-    }
-}
-
-impl std::error::Error for SettleError {}

@@ -1,87 +1,160 @@
 //! Workers: tasks that take events from a subscription's hand-off and handle them.
 
 use std::future::{Future, poll_fn};
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::pin;
 use std::sync::Arc;
-use std::task::Poll;
-use std::time::Duration;
 
+use jetbus_core::dead_letter::Reason;
 use jetbus_core::delivery::Outcome;
 use tracing::{Instrument as _, debug_span};
 
+use super::attempt::{Bench, caught};
 use super::delivery::{Decode, Delivery};
-use super::handled::{Handled, IntoHandled, bounded};
-use super::lanes::{HANDLING, Lanes, Work};
+use super::handled::{Handled, bounded};
+use super::lanes::{Done, Hired, Job, Taken, Work};
+use super::service::Service;
 
-/// Handles one event after the other until the subscription stops.
-pub(super) async fn work<T, H, F>(lanes: Arc<Lanes>, decode: Decode<T>, handler: Arc<H>)
-where
-    H: Fn(Delivery<T>) -> F,
-    F: Future,
-    F::Output: IntoHandled,
-{
+/// How events are handled: one by one, or many at a time.
+pub(super) trait Craft: Send + Sync + 'static {
+    /// Handles one event; the word on it.
+    fn one(&self, bench: &mut Bench, job: &Job) -> impl Future<Output = Outcome> + Send;
+
+    /// Handles many; the word on each.
+    fn many(&self, bench: &mut Bench, jobs: &[Job]) -> impl Future<Output = Vec<Outcome>> + Send;
+}
+
+/// Takes events and handles them until the subscription stops.
+pub(super) async fn work<C: Craft>(hired: Hired, craft: Arc<C>) {
+    let lanes = hired.lanes();
     let mut worker = lanes.worker();
-    let counts = lanes.counts();
-    let clock = &lanes.bus.runtime;
-    while let Some(job) = poll_fn(|cx| worker.poll_next(cx)).await {
+    let mut bench = Bench::new(lanes);
+    while let Some(work) = poll_fn(|cx| worker.poll_next(cx)).await {
+        match work {
+            Work::One(job) => {
+                let taken = Taken::one(lanes, job.id);
+                let outcome = craft.one(&mut bench, &job).await;
+                taken.done(Done::One(job.id, outcome));
+            }
+            Work::Many(jobs) => {
+                let taken = Taken::many(lanes, &jobs);
+                let outcomes = craft.many(&mut bench, &jobs).await;
+                let ids = jobs.iter().map(|job| job.id);
+                taken.done(Done::Many(ids.zip(outcomes).collect()));
+            }
+        }
+    }
+}
+
+/// Events are handled one by one.
+pub(super) struct Singly<T, S> {
+    pub(super) decode: Decode<T>,
+    /// The handler, with its layers around it.
+    pub(super) service: S,
+}
+
+impl<T, S> Craft for Singly<T, S>
+where
+    T: Send + 'static,
+    S: Service<Delivery<T>>,
+{
+    async fn one(&self, bench: &mut Bench, job: &Job) -> Outcome {
         let span = debug_span!(
             "handle",
             topic = job.item.message.subject.as_str(),
             key = job.item.key(),
-            sequence = job.meta.stream_seq,
+            sequence = job.item.sequence(&job.meta),
             attempt = job.attempt,
         );
-        let began = clock.now();
-        let handled = handle(&job, decode, &*handler).instrument(span).await;
-        counts.record::<HANDLING>(nanos(clock.now().since(began)));
-        let outcome = match handled {
-            Handled::Done => Outcome::Ack,
-            Handled::Retry { after, error } => {
-                let outcome = Outcome::Failed {
-                    retry_after: after,
-                    error: error.as_str().into(),
-                };
-                lanes.failed(&job, error);
-                outcome
-            }
-        };
-        lanes.settle(job.id, outcome);
+        self.attempt(bench, job).instrument(span).await
+    }
+
+    async fn many(&self, bench: &mut Bench, jobs: &[Job]) -> Vec<Outcome> {
+        let mut outcomes = Vec::with_capacity(jobs.len());
+        for job in jobs {
+            outcomes.push(self.one(bench, job).await);
+        }
+        outcomes
     }
 }
 
-/// Decodes and handles one event. A panic, of the payload's decoding too, is an
-/// error of this event, not of the worker: what it may have broken is the
-/// handler's own; nothing of the subscription is touched.
-async fn handle<T, H, F>(job: &Work, decode: Decode<T>, handler: &H) -> Handled
+impl<T, S> Singly<T, S>
 where
-    H: Fn(Delivery<T>) -> F,
-    F: Future,
-    F::Output: IntoHandled,
+    T: Send + 'static,
+    S: Service<Delivery<T>>,
 {
-    let mut handling = pin!(async {
-        match decode(&job.item) {
-            Ok(payload) => handler(Delivery::new(payload, job)).await.into_handled(),
-            Err(error) => Handled::retry(error),
+    async fn attempt(&self, bench: &mut Bench, job: &Job) -> Outcome {
+        let delivery = match read(bench, self.decode, job) {
+            Ok(delivery) => delivery,
+            Err(undecodable) => return undecodable,
+        };
+        let spent = bench.lanes().handling.at_most_once;
+        if spent {
+            let lanes = Arc::clone(bench.lanes());
+            if let Err(error) = lanes.spend(job).await {
+                return word(bench, job, Handled::retry(error), false);
+            }
         }
-    });
-    poll_fn(|cx| {
-        let polled = catch_unwind(AssertUnwindSafe(|| handling.as_mut().poll(cx)));
-        polled.unwrap_or_else(|panic| Poll::Ready(Handled::retry(message(&*panic))))
-    })
-    .await
+        // The call is part of the future: it may panic too.
+        let handling = async { self.service.call(delivery).await };
+        let handled = bench.attempt(job.item.sequence(&job.meta), handling).await;
+        word(bench, job, handled.unwrap_or_else(Handled::retry), spent)
+    }
 }
 
-fn nanos(time: Duration) -> u64 {
-    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+/// Makes a delivery of a job. What cannot be decoded never will be: it is not tried
+/// again.
+pub(super) fn read<T>(bench: &Bench, decode: Decode<T>, job: &Job) -> Result<Delivery<T>, Outcome> {
+    let decoded = caught("decoding", || decode(&job.item));
+    match decoded.and_then(|decoded| decoded) {
+        Ok(payload) => Ok(Delivery::new(payload, job)),
+        Err(error) => {
+            bench.failed();
+            Err(undecodable(&error))
+        }
+    }
 }
 
-/// What a panic said.
-fn message(panic: &(dyn std::any::Any + Send)) -> String {
-    let text = panic
-        .downcast_ref::<&str>()
-        .copied()
-        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("no message");
-    bounded(&format_args!("the handler panicked: {text}"))
+/// The word on what cannot be decoded.
+pub(super) fn undecodable(error: &str) -> Outcome {
+    Outcome::DeadLetter {
+        reason: Reason::Undecodable,
+        error: bounded(&error).into(),
+    }
+}
+
+/// What the machine is told of what a handler said of an event, which may be
+/// acknowledged already (`spent`).
+pub(super) fn word(bench: &Bench, job: &Job, handled: Handled, spent: bool) -> Outcome {
+    let lanes = bench.lanes();
+    match &handled {
+        Handled::Retry { error, .. } | Handled::Terminal { error } => {
+            bench.failed();
+            lanes.failed(job, error);
+        }
+        _ => bench.handled(),
+    }
+    if spent {
+        // There is nothing that could still be done.
+        if let Handled::DeadLetter { reason } | Handled::Discard { reason } = &handled {
+            lanes.tell_discarded(job.item.sequence(&job.meta), reason);
+        }
+        return Outcome::Settled;
+    }
+    match handled {
+        Handled::Done => Outcome::Ack,
+        Handled::Retry { after, error } => Outcome::Failed {
+            retry_after: after,
+            error: error.into(),
+        },
+        Handled::Terminal { error } => Outcome::DeadLetter {
+            reason: Reason::Terminal,
+            error: error.into(),
+        },
+        Handled::DeadLetter { reason } => Outcome::DeadLetter {
+            reason: Reason::Asked,
+            error: reason.into(),
+        },
+        Handled::Discard { reason } => Outcome::Term {
+            reason: Some(reason.into()),
+        },
+    }
 }

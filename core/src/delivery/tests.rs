@@ -1,7 +1,16 @@
 use super::*;
+use crate::dead_letter::Reason;
+use crate::jetstream::ack::Meta;
 use crate::retry::Retry;
 
+mod batches;
+mod dead_letters;
+mod memory;
 mod oracle;
+mod receiving;
+mod shares;
+mod stopping;
+mod suspects;
 
 const ACK_WAIT: Duration = Duration::from_secs(30);
 
@@ -47,9 +56,28 @@ fn message(seq: u64, key: Option<u8>, delivered: u64) -> Input<u64> {
     }
 }
 
+/// The same as a dead letter that is tried again.
+fn redriven(seq: u64, key: u8) -> Input<u64> {
+    let mut input = message(seq, Some(key), 1);
+    if let Input::Received { redriven, .. } = &mut input {
+        *redriven = true;
+    }
+    input
+}
+
+/// Delivered over a connection that broke.
+fn missing(seq: u64, key: Option<u8>, delivered: u64) -> Input<u64> {
+    Input::Missing {
+        meta: Meta::parse(&reply(seq, delivered)).unwrap(),
+        key: key.map(|key| Bytes::copy_from_slice(&[key])),
+    }
+}
+
 #[derive(Default)]
 struct Out {
     jobs: Vec<Job<u64>>,
+    /// Those of them that were handed out together.
+    batches: Vec<Vec<u64>>,
     /// Stream sequence, how often delivered, payload.
     sent: Vec<(u64, u64, String)>,
     events: Vec<DeliveryEvent>,
@@ -65,6 +93,15 @@ impl Out {
         sent.map(|(seq, _, payload)| (*seq, &**payload)).collect()
     }
 
+    fn letters(&self) -> Vec<(u64, Reason)> {
+        let jobs = self.jobs.iter();
+        jobs.filter_map(|job| match &job.task {
+            Task::Bury(letter) => Some((job.item, letter.reason)),
+            Task::Handle => None,
+        })
+        .collect()
+    }
+
     fn is_empty(&self) -> bool {
         self.jobs.is_empty() && self.sent.is_empty() && self.events.is_empty()
     }
@@ -75,7 +112,10 @@ fn out(delivery: &mut Delivery<u64>) -> Out {
     while let Some(output) = delivery.poll() {
         match output {
             Output::Run(job) => all.jobs.push(job),
-            Output::RunBatch(jobs) => all.jobs.extend(jobs),
+            Output::RunBatch(jobs) => {
+                all.batches.push(jobs.iter().map(|job| job.item).collect());
+                all.jobs.extend(jobs);
+            }
             Output::Event(event) => all.events.push(event),
             Output::Publish(message) => {
                 let meta = Meta::parse(&message.subject).unwrap();
@@ -92,6 +132,15 @@ fn done(delivery: &mut Delivery<u64>, millis: u64, id: JobId, outcome: Outcome) 
     out(delivery)
 }
 
+fn tick(delivery: &mut Delivery<u64>, millis: u64) -> Out {
+    give(delivery, millis, Input::Tick)
+}
+
+fn give(delivery: &mut Delivery<u64>, millis: u64, input: Input<u64>) -> Out {
+    delivery.handle(at(millis), input);
+    out(delivery)
+}
+
 fn nak(after: u64) -> Outcome {
     Outcome::Nak {
         after: Some(Duration::from_millis(after)),
@@ -100,7 +149,11 @@ fn nak(after: u64) -> Outcome {
 
 /// Messages 1, 2, ... with these keys, received at the start.
 fn with(keys: &[Option<u8>]) -> (Delivery<u64>, Vec<Job<u64>>) {
-    let mut delivery = Delivery::new(config(100));
+    with_config(config(100), keys)
+}
+
+fn with_config(config: Config, keys: &[Option<u8>]) -> (Delivery<u64>, Vec<Job<u64>>) {
+    let mut delivery = Delivery::new(config);
     for (seq, key) in (1..).zip(keys) {
         delivery.handle(Time::ZERO, message(seq, *key, 1));
     }
@@ -423,71 +476,4 @@ fn more_than_twice_the_window_is_given_back_and_told() {
     assert_eq!(then.sent(), [(5, "-NAK")]);
     assert_eq!(then.events, [DeliveryEvent::Overflow { stream_seq: 5 }]);
     assert_eq!(delivery.free(), 0);
-}
-
-#[test]
-fn stopping_gives_back_in_stream_order_and_never_past_a_running_head() {
-    let (mut delivery, jobs) = with(&[Some(1), Some(2), Some(1), Some(2), Some(1), Some(2)]);
-    // Key 2 waits to run again, key 1 runs.
-    done(&mut delivery, 0, jobs[1].id, failed(Some(ACK_WAIT)));
-    delivery.handle(at(1), Input::Stop);
-    let then = out(&mut delivery);
-    assert_eq!(then.sent(), [(2, "-NAK"), (4, "-NAK"), (6, "-NAK")]);
-    assert!(!delivery.stopped());
-    // What comes now of a key that is running waits for its head, too.
-    delivery.handle(at(2), message(7, Some(1), 1));
-    delivery.handle(at(2), message(8, Some(3), 1));
-    assert_eq!(out(&mut delivery).sent(), [(8, "-NAK")]);
-    let then = done(&mut delivery, 3, jobs[0].id, Outcome::Ack);
-    assert_eq!(
-        then.sent(),
-        [(1, "+ACK"), (3, "-NAK"), (5, "-NAK"), (7, "-NAK")]
-    );
-    assert!(then.jobs.is_empty());
-    assert!(delivery.stopped());
-    assert_eq!(delivery.deadline(), None);
-}
-
-#[test]
-fn what_never_ran_is_given_back_in_stream_order_over_all_keys() {
-    let mut delivery = Delivery::new(config(10));
-    for (seq, key) in [
-        (1, Some(1)),
-        (2, Some(1)),
-        (3, Some(2)),
-        (4, Some(1)),
-        (5, None),
-    ] {
-        delivery.handle(at(0), message(seq, key, 1));
-    }
-    delivery.handle(at(0), Input::Stop);
-    let given: Vec<_> = out(&mut delivery).sent.iter().map(|sent| sent.0).collect();
-    assert_eq!(given, [1, 2, 3, 4, 5]);
-}
-
-#[test]
-fn a_failure_while_stopping_takes_its_successors_along_with_its_delay() {
-    let (mut delivery, jobs) = with(&[Some(1), Some(1)]);
-    delivery.handle(at(1), Input::Stop);
-    let retry_after = Some(Duration::from_nanos(7));
-    let then = done(&mut delivery, 2, jobs[0].id, failed(retry_after));
-    let delayed = "-NAK {\"delay\": 7}";
-    assert_eq!(then.sent(), [(1, delayed), (2, delayed)]);
-    assert!(delivery.stopped());
-}
-
-#[test]
-fn a_job_that_nobody_started_can_be_taken_back() {
-    let (mut delivery, jobs) = with(&[Some(1), Some(1), None]);
-    assert!(delivery.take_back(jobs[0].id));
-    let again = out(&mut delivery);
-    assert_eq!((again.ran(), again.jobs[0].attempt), (vec![1], 1));
-    assert_ne!(again.jobs[0].id, jobs[0].id);
-    assert!(!delivery.take_back(jobs[0].id));
-    delivery.handle(at(1), Input::Stop);
-    assert!(out(&mut delivery).is_empty());
-    assert!(delivery.take_back(again.jobs[0].id));
-    assert_eq!(out(&mut delivery).sent(), [(1, "-NAK"), (2, "-NAK")]);
-    done(&mut delivery, 2, jobs[1].id, Outcome::Ack);
-    assert!(delivery.stopped());
 }

@@ -159,14 +159,15 @@ pub enum Input<T> {
         /// What its order is kept by; without a key nothing waits for it.
         key: Option<Key>,
     },
-    /// A job ended.
+    /// A job that was handed out alone ended. Said of one of a batch, it ends the
+    /// batch. Of what is not held any more, it means nothing.
     Done {
         /// Which.
         id: JobId,
         /// How.
         outcome: Outcome,
     },
-    /// All jobs of a batch ended. One that is not named has failed.
+    /// All jobs of a batch ended. One that is not named here has failed.
     ///
     /// When a message is not settled, the later ones of its key in the batch run
     /// again after it, whatever is said of them.

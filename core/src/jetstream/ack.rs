@@ -66,6 +66,45 @@ impl Meta {
     }
 }
 
+impl Meta {
+    /// The subject on which this delivery is settled: in the form of `like`, the reply
+    /// subject of another delivery of the consumer, else in the shortest.
+    #[must_use]
+    pub fn reply_subject(&self, like: Option<&Subject>) -> Subject {
+        let Self {
+            stream,
+            consumer,
+            delivered,
+            stream_seq,
+            consumer_seq,
+            timestamp,
+            pending,
+        } = self;
+        let tokens: Vec<&str> = like
+            .and_then(|like| like.as_str().strip_prefix(PREFIX))
+            .map_or_else(Vec::new, |rest| rest.split('.').collect());
+        // The domain and the account before the names, and what may come at the end.
+        let (before, after) = match tokens.len() {
+            9.. => tokens.split_at(2),
+            _ => (&[][..], &[][..]),
+        };
+        let mut subject = String::from(PREFIX);
+        for token in before {
+            subject.push_str(token);
+            subject.push('.');
+        }
+        let time = timestamp.as_unix_nanos();
+        subject.push_str(&format!(
+            "{stream}.{consumer}.{delivered}.{stream_seq}.{consumer_seq}.{time}.{pending}"
+        ));
+        for token in after.iter().skip(7) {
+            subject.push('.');
+            subject.push_str(token);
+        }
+        subject.into()
+    }
+}
+
 /// `str::parse` alone would also take a sign.
 fn digits(token: &str) -> Option<u64> {
     let all = token.bytes().all(|b| b.is_ascii_digit());

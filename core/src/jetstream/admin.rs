@@ -237,6 +237,22 @@ pub fn message_at(api: &Api, stream: &str, seq: u64) -> Request {
     request(api.message_get(stream), &Body { seq })
 }
 
+/// Asks for the first message at a sequence or after it whose subject `filter`
+/// covers: [`stored_message`], else [`codes::MESSAGE_NOT_FOUND`].
+#[must_use]
+pub fn next_message(api: &Api, stream: &str, seq: u64, filter: &str) -> Request {
+    #[derive(Serialize)]
+    struct Body<'a> {
+        seq: u64,
+        next_by_subj: &'a str,
+    }
+    let body = Body {
+        seq,
+        next_by_subj: filter,
+    };
+    request(api.message_get(stream), &body)
+}
+
 /// Asks for the last message of a subject: [`stored_message`], else
 /// [`codes::MESSAGE_NOT_FOUND`].
 #[must_use]
@@ -249,6 +265,21 @@ pub fn last_message(api: &Api, stream: &str, subject: &str) -> Request {
         last_by_subj: subject,
     };
     request(api.message_get(stream), &body)
+}
+
+/// Removes the message at a sequence; its bytes are not written over: [`Success`].
+#[must_use]
+pub fn delete_message(api: &Api, stream: &str, seq: u64) -> Request {
+    #[derive(Serialize)]
+    struct Body {
+        seq: u64,
+        no_erase: bool,
+    }
+    let body = Body {
+        seq,
+        no_erase: true,
+    };
+    request(api.message_delete(stream), &body)
 }
 
 /// What `CONSUMER.CREATE` may do (servers since 2.10).

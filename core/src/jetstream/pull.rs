@@ -256,6 +256,12 @@ impl Pull {
         self.owed.total()
     }
 
+    /// From now on replies go to another inbox. What pulls before owe will not come.
+    pub fn moved(&mut self, inbox: Subject) {
+        self.config.inbox = inbox;
+        self.owed.void();
+    }
+
     /// A subject of the inbox that answers no pull: what is published to it is heard
     /// after all that was sent before, and means nothing.
     #[must_use]

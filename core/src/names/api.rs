@@ -117,6 +117,12 @@ impl Api {
         self.of("STREAM.MSG.GET", stream)
     }
 
+    /// `STREAM.MSG.DELETE`
+    #[must_use]
+    pub fn message_delete(&self, stream: &str) -> Subject {
+        self.of("STREAM.MSG.DELETE", stream)
+    }
+
     /// `CONSUMER.CREATE`, in the form of servers since 2.9 that names the consumer
     /// and its one filter, so that permissions can be set on them.
     #[must_use]

@@ -11,15 +11,18 @@
 //! ([`TopicState::update`] works on the newer) or one is told that it lost
 //! ([`TopicState::replace`]); a removed topic is never found in use.
 
-use std::collections::HashMap;
 use std::fmt;
+use std::hash::{BuildHasher, Hasher};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use foldhash::fast::FixedState;
 
+use self::table::Table;
 use super::directory::{Directory, Full};
 use crate::sync::{Mutex, Snapshot};
+
+mod table;
 
 /// One version of a topic.
 #[derive(Debug)]
@@ -192,7 +195,8 @@ where
     S: Clone + Send + Sync + 'static,
 {
     known: Directory<TopicState<C, S>>,
-    in_use: [Snapshot<Part<C, S>>; PARTS],
+    hasher: FixedState,
+    in_use: [Snapshot<Table<C, S>>; PARTS],
     /// How many are in use. Held while `in_use` changes and while a topic leaves
     /// `known`, so that nothing is taken into use on the way out. Readers and
     /// declarations never take it.
@@ -204,34 +208,20 @@ where
 /// only those who read that part. The models make do with fewer.
 const PARTS: usize = if cfg!(loom) { 2 } else { 32 };
 
-type Part<C, S> = HashMap<Arc<str>, Arc<TopicState<C, S>>, FixedState>;
-
-/// Which part a name belongs to. Names that somebody chose to fall into one part
-/// cost what a table without parts costs.
-fn part(name: &str) -> usize {
-    let bytes = name.as_bytes();
-    let middle = bytes.len() / 2;
-    let (Some(last), Some(one)) = (bytes.last(), bytes.get(middle)) else {
-        return 0;
-    };
-    (*last as usize ^ (*one as usize) << 2 ^ bytes.len()) % PARTS
-}
-
 impl<C, S> Topics<C, S>
 where
     C: Clone + Send + Sync + 'static,
     S: Clone + Send + Sync + 'static,
 {
     /// No topics yet; at most `known` of them, and of these at most `in_use` in the
-    /// quick snapshot (others are found in the directory, in about a microsecond).
+    /// quick snapshot (others are found in the directory, in a microsecond or two).
     /// `seed` keeps hostile names from choosing their place in the hash table.
     #[must_use]
     pub fn new(seed: u64, known: usize, in_use: usize) -> Self {
         Self {
             known: Directory::new(known),
-            in_use: std::array::from_fn(|_| {
-                Snapshot::new(HashMap::with_hasher(FixedState::with_seed(seed)))
-            }),
+            hasher: FixedState::with_seed(seed),
+            in_use: std::array::from_fn(|_| Snapshot::new(Table::empty())),
             changing: Mutex::new(0),
             in_use_limit: in_use,
         }
@@ -243,15 +233,17 @@ where
     ///
     /// `read` must not wait.
     pub fn with<R>(&self, name: &str, read: impl FnOnce(&TopicState<C, S>) -> R) -> Option<R> {
-        let part = self.in_use.get(part(name))?;
-        part.with(|topics| topics.get(name).map(|t| read(t)))
+        let hash = self.hash(name);
+        self.part(hash)?
+            .with(|topics| topics.get(hash, name).map(|t| read(t)))
     }
 
     /// The topic, if it is in use: [`with`](Self::with), to keep.
     #[must_use]
     pub fn in_use(&self, name: &str) -> Option<Arc<TopicState<C, S>>> {
-        let part = self.in_use.get(part(name))?;
-        part.with(|topics| topics.get(name).map(Arc::clone))
+        let hash = self.hash(name);
+        self.part(hash)?
+            .with(|topics| topics.get(hash, name).map(Arc::clone))
     }
 
     /// The topic, declared by `make` if nobody has yet, and taken into use. While
@@ -324,10 +316,10 @@ where
         let topic = self.known.get(name)?;
         topic.mark_removed();
         self.known.remove(name, &topic);
-        let removed = self.in_use.get(part(name))?.update(|topics| {
-            let mut topics = topics.clone();
-            topics.remove(name).map(|_| topics)
-        });
+        let hash = self.hash(name);
+        let removed = self
+            .part(hash)?
+            .update(|topics| topics.get(hash, name).map(|_| topics.without(name)));
         *in_use -= usize::from(removed.is_some());
         Some(topic)
     }
@@ -352,18 +344,27 @@ where
         if topic.with(Version::is_removed) || *in_use >= self.in_use_limit {
             return;
         }
-        let Some(part) = self.in_use.get(part(&topic.name)) else {
+        let hash = self.hash(&topic.name);
+        let Some(part) = self.part(hash) else {
             return;
         };
-        let added = part.update(|topics| {
-            if topics.contains_key(&topic.name) {
-                return None;
-            }
-            let mut topics = topics.clone();
-            topics.insert(Arc::clone(&topic.name), Arc::clone(topic));
-            Some(topics)
+        let added = part.update(|topics| match topics.get(hash, &topic.name) {
+            Some(_) => None,
+            None => Some(topics.with(hash, topic)),
         });
         *in_use += usize::from(added.is_some());
+    }
+
+    fn hash(&self, name: &str) -> u64 {
+        let mut hasher = self.hasher.build_hasher();
+        hasher.write(name.as_bytes());
+        hasher.finish()
+    }
+
+    /// Which part a name belongs to: by the low bits of its hash, as the high ones
+    /// number its place there.
+    fn part(&self, hash: u64) -> Option<&Snapshot<Table<C, S>>> {
+        self.in_use.get(hash as usize % PARTS)
     }
 }
 

@@ -1,6 +1,5 @@
 //! The roles of [`super`] as loom sees them: the same names, over loom's types.
 
-use std::borrow::Borrow;
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::{Bound, ControlFlow};
 use std::sync::Arc;
@@ -283,11 +282,7 @@ where
         self.0.lock().expect("no poisoning in a model")
     }
 
-    pub(crate) fn get<Q>(&self, key: &Q) -> Option<Arc<V>>
-    where
-        K: Borrow<Q>,
-        Q: Ord + ?Sized,
-    {
+    pub(crate) fn get(&self, key: &K) -> Option<Arc<V>> {
         self.entries().get(key).cloned()
     }
 
@@ -309,17 +304,14 @@ where
         same
     }
 
-    pub(crate) fn scan<Q>(
+    pub(crate) fn scan(
         &self,
-        start: Bound<&Q>,
+        start: Bound<&K>,
         mut visit: impl FnMut(&K, &Arc<V>) -> ControlFlow<()>,
-    ) where
-        K: Borrow<Q>,
-        Q: Ord + ?Sized,
-    {
+    ) {
         let entries: Vec<(K, Arc<V>)> = self
             .entries()
-            .range::<Q, _>((start, Bound::Unbounded))
+            .range::<K, _>((start, Bound::Unbounded))
             .map(|(key, value)| (key.clone(), Arc::clone(value)))
             .collect();
         for (key, value) in &entries {

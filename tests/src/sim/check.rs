@@ -246,10 +246,10 @@ fn true_handling(history: &History, runs: &[Run<'_>], found: &mut Vec<Violation>
 
 /// In one process the first successes of a key come in the order of the stream.
 ///
-/// Two excuses. The earlier event had never reached this process when the later one
-/// did, because the network had lost a delivery of it or another process shares the
-/// group: the server then delivers it later, and nobody here could know of it. Or it
-/// was given back, did not come again in time, and the bus told so.
+/// Two excuses. Where processes share a group, the earlier event had not come here when
+/// the later one did. The server had delivered it before, for it delivers in order:
+/// whether another process has it, or it was lost on its way, nobody here can know. Or
+/// it was given back, did not come again in time, and the bus told so.
 fn order(history: &History, runs: &[Run<'_>], found: &mut Vec<Violation>) {
     let passages = Passages::of(history);
     let told: BTreeSet<_> = history
@@ -285,14 +285,15 @@ fn order(history: &History, runs: &[Run<'_>], found: &mut Vec<Violation>) {
                 continue;
             }
             let overtaking = line.range(earlier + 1..).find(|(later, run)| {
-                let missing = known.is_some_and(|known| {
+                let shared = known.filter(|known| known.buses > 1);
+                let missing = shared.is_some_and(|known| {
                     let [earlier, later] = [earlier, later].map(|sequence| Passage {
                         bus: *bus,
                         consumer: known.consumer.clone(),
                         stream: late.stream.to_owned(),
                         sequence: *sequence,
                     });
-                    passages.missing(&earlier, &later, known.buses)
+                    passages.missing(&earlier, &later)
                 });
                 run.ended < late.ended && !missing
             });
@@ -309,48 +310,27 @@ fn order(history: &History, runs: &[Run<'_>], found: &mut Vec<Violation>) {
     }
 }
 
-/// When each delivery first arrived and was first lost.
-struct Passages {
-    arrived: BTreeMap<(usize, String, String, u64), usize>,
-    lost: BTreeMap<(usize, String, String, u64), usize>,
-}
+/// When each message first arrived at each process.
+struct Passages(BTreeMap<Passage, usize>);
 
 impl Passages {
     fn of(history: &History) -> Self {
-        let mut passages = Self {
-            arrived: BTreeMap::new(),
-            lost: BTreeMap::new(),
-        };
+        let mut arrived = BTreeMap::new();
         for (place, (_, entry)) in history.entries.iter().enumerate() {
-            match entry {
-                Entry::Arrived(passage) => passages.arrived.entry(id(passage)).or_insert(place),
-                Entry::Lost(passage) => passages.lost.entry(id(passage)).or_insert(place),
-                _ => continue,
-            };
+            if let Entry::Arrived(passage) = entry {
+                arrived.entry(passage.clone()).or_insert(place);
+            }
         }
-        passages
+        Self(arrived)
     }
 
-    /// Whether a message had not come when a later one did, and may have been missing.
-    fn missing(&self, earlier: &Passage, later: &Passage, buses: usize) -> bool {
-        let Some(place) = self.arrived.get(&id(later)) else {
+    /// Whether a message had not come here when a later one did.
+    fn missing(&self, earlier: &Passage, later: &Passage) -> bool {
+        let Some(place) = self.0.get(later) else {
             return false;
         };
-        let before = |first: Option<&usize>| first.is_some_and(|first| first < place);
-        let arrived = before(self.arrived.get(&id(earlier)));
-        let lost = before(self.lost.get(&id(earlier)));
-        !arrived && (lost || buses > 1)
+        self.0.get(earlier).is_none_or(|first| first > place)
     }
-}
-
-fn id(passage: &Passage) -> (usize, String, String, u64) {
-    let Passage {
-        bus,
-        consumer,
-        stream,
-        sequence,
-    } = passage;
-    (*bus, consumer.clone(), stream.clone(), *sequence)
 }
 
 /// In one process handlers of one key of a group never run at once.

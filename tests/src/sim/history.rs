@@ -122,7 +122,7 @@ pub enum Entry {
 }
 
 /// A delivery between the server and a bus.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Passage {
     /// Which bus.
     pub bus: usize,

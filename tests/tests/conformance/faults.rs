@@ -74,7 +74,8 @@ pub(crate) async fn a_deleted_consumer_is_made_again_and_nothing_is_missed(env: 
         handled_up_to(&env, &group.1, first + 4).await;
         handled_up_to(&env, &alone.1, first + 4).await;
         news(&env, "that it was lost is told", &mut heard, |news| {
-            matches!(news, News::Pull { what, .. } if what.contains("deleted")).then_some(())
+            matches!(news, News::Pull { what, .. } if what.to_string().contains("deleted"))
+                .then_some(())
         })
         .await;
     }
@@ -113,7 +114,8 @@ pub(crate) async fn a_deleted_stream_is_made_again_and_handling_goes_on(env: Env
     handled_up_to(&env, &group.1, 10).await;
     handled_up_to(&env, &alone.1, 10).await;
     news(&env, "that it was made again is told", &mut heard, |news| {
-        matches!(news, News::Pull { what, .. } if what.contains("deleted")).then_some(())
+        matches!(news, News::Pull { what, .. } if what.to_string().contains("deleted"))
+            .then_some(())
     })
     .await;
     assert_eq!(admin.only_stream().await, stream);

@@ -2,12 +2,14 @@
 //! link.
 
 mod closing;
+mod dead_letters;
 mod ephemeral;
 mod faults;
 mod keys;
 mod links;
 mod news;
 mod publishing;
+mod redriving;
 mod refusals;
 mod settling;
 mod streams;
@@ -20,6 +22,16 @@ jetbus_tests::conformance! {
     closing::nothing_runs_on_after_a_close,
     closing::publishing_while_closing_is_stored_or_refused,
     closing::the_last_handle_closes,
+    dead_letters::a_deleted_stream_of_dead_letters_is_made_again,
+    dead_letters::a_stream_of_deliveries_sees_nothing_of_what_is_given_up,
+    dead_letters::an_event_as_large_as_the_server_takes_is_cut_and_stored,
+    dead_letters::an_event_whose_attempts_run_out_is_a_dead_letter_and_its_key_goes_on,
+    dead_letters::bytes_and_headers_are_kept_and_none_is_acted_upon,
+    dead_letters::options_of_dead_letters_are_those_of_their_streams,
+    dead_letters::what_came_too_often_is_a_dead_letter_before_it_runs,
+    dead_letters::what_trying_again_does_not_help_is_a_dead_letter_at_once,
+    dead_letters::where_no_dead_letters_are_kept_what_is_given_up_is_told,
+    dead_letters::while_a_dead_letter_cannot_be_stored_its_key_waits_and_nothing_is_lost,
     ephemeral::ephemeral_events_reach_current_listeners_only,
     faults::a_deleted_consumer_is_made_again_and_nothing_is_missed,
     faults::a_deleted_stream_is_made_again_and_handling_goes_on,
@@ -42,6 +54,15 @@ jetbus_tests::conformance! {
     publishing::the_stored_event_is_the_legacy_envelope,
     publishing::what_cannot_be_handed_over_is_not_sent,
     publishing::without_a_connection_publishing_fails_when_told_so,
+    redriving::a_lost_consumer_of_redrives_is_made_again,
+    redriving::a_redriven_event_goes_behind_what_its_key_has_in_hand,
+    redriving::a_redriven_event_that_fails_again_is_a_dead_letter_of_its_origin,
+    redriving::all_that_a_filter_means_are_redriven_once,
+    redriving::dead_letters_are_counted_listed_and_removed_by_what_they_are,
+    redriving::messages_that_are_no_dead_letters_are_told_apart,
+    redriving::redriven_events_wait_for_their_subscription,
+    redriving::what_cannot_be_meant_is_refused,
+    redriving::what_nobody_would_handle_is_not_redriven,
     refusals::events_keep_the_rules_of_the_envelope,
     refusals::groups_and_patterns_are_names,
     refusals::messages_and_headers_have_limits,

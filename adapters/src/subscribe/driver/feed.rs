@@ -1,5 +1,5 @@
 //! One source of a subscription: its inbox, the pulls that fill it, and what becomes
-//! of both when the consumer is lost or the subscription ends.
+//! of both when the connection or the consumer is lost or the subscription ends.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -7,15 +7,20 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use futures_core::future::BoxFuture;
+use jetbus_core::delivery::DeliveryEvent;
 use jetbus_core::jetstream::ack::Meta;
 use jetbus_core::jetstream::pull::{self, Pull, PullEvent, Received};
+use jetbus_core::jetstream::recall::{Finding, Known};
 use jetbus_core::{Message, Outbound, Subject, Time};
 
-use super::super::consumer::{self, Source};
+use super::super::consumer::{self, Place, Source};
 use super::super::lanes::Lanes;
+use super::line::Line;
+use super::recalling::{Moved, NotRecalled, moved};
 use crate::bus::Inner;
 use crate::error::{StreamError, SubscribeError};
 use crate::link::Inbox;
+use crate::news::PullNews;
 
 /// More words of the server than are ever on their way to one inbox: heartbeats, and
 /// the ends of pulls.
@@ -25,23 +30,73 @@ pub(super) struct Feed {
     bus: Arc<Inner>,
     source: Arc<Source>,
     /// Of consumers; core NATS pushes by itself.
-    pull: Option<Pull>,
-    /// Until the subscription stops and all that was on its way has come.
+    stream: Option<Pulled>,
     inbox: Option<Box<dyn Inbox>>,
-    /// Nothing more was asked for; what is on its way still comes, and the server
-    /// still knows of the pulls.
-    draining: bool,
-    /// When what has not come by then is not waited for any more: a link that
-    /// dropped messages never counts to the end.
-    drain_by: Time,
-    /// The server being made to forget the pulls.
-    forgetting: Option<BoxFuture<'static, ()>>,
-    /// The consumer being looked at or made again.
-    repair: Option<BoxFuture<'static, Result<(), Arc<StreamError>>>>,
+    phase: Phase,
     /// Pulls on their way to the link. Good for one connection only.
     pulls: VecDeque<Outbound>,
+    /// The most messages that are asked for at once. The server may send twice as many, when it answers pulls
+    /// that were believed lost.
+    window: usize,
+    /// Whether messages are events, whose key is in their envelope.
+    events: bool,
     /// Numbers messages of core NATS, which have no sequence.
     received: u64,
+}
+
+/// What a feed has that pulls from a consumer.
+struct Pulled {
+    pull: Pull,
+    line: Line,
+    /// Whether it was connected before.
+    begun: bool,
+    /// The consumer being looked at or made again.
+    repair: Option<BoxFuture<'static, Result<Place, Arc<StreamError>>>>,
+}
+
+enum Phase {
+    /// Messages come as they are asked for.
+    Open,
+    /// Nothing more was asked for; what is on its way still comes. Then what was lost
+    /// is recalled.
+    Leaving {
+        /// What has not come by then is not waited for any more.
+        by: Time,
+    },
+    /// What was lost is found out.
+    Recalling(BoxFuture<'static, Option<Moved>>),
+    /// The subscription stops, and what is on its way still comes; the server still
+    /// knows of the pulls.
+    Draining {
+        /// What has not come by then is not waited for any more: a link that dropped
+        /// messages never counts to the end.
+        by: Time,
+    },
+    /// The server is being made to forget the pulls.
+    Forgetting(BoxFuture<'static, ()>),
+    /// Nothing comes any more.
+    Over,
+}
+
+impl Phase {
+    const fn is_stopped(&self) -> bool {
+        matches!(
+            self,
+            Self::Draining { .. } | Self::Forgetting(_) | Self::Over
+        )
+    }
+}
+
+/// What a recall found.
+pub(super) struct Found {
+    /// Lost messages, and their keys.
+    pub(super) lost: Vec<(Meta, Option<Bytes>)>,
+    /// Gives them back.
+    pub(super) back: Vec<Outbound>,
+    /// What came meanwhile.
+    pub(super) held: Vec<(Meta, Message)>,
+    /// Whether the consumer is another one.
+    pub(super) renewed: bool,
 }
 
 impl Feed {
@@ -50,11 +105,12 @@ impl Feed {
         bus: &Arc<Inner>,
         source: Source,
         window: usize,
+        events: bool,
     ) -> Result<Self, SubscribeError> {
         let inbox_name = bus.inbox();
-        let (pattern, group, pull) = match &source {
+        let (pattern, group, stream) = match &source {
             Source::Core { pattern, group } => (pattern.clone(), group.clone(), None),
-            Source::Stream { request, .. } => {
+            Source::Stream { request, place, .. } => {
                 let config = pull::Config {
                     request: request.clone(),
                     inbox: inbox_name.as_str().into(),
@@ -62,8 +118,14 @@ impl Feed {
                     heartbeat: consumer::HEARTBEAT,
                     max_batch: window,
                 };
+                let pulled = Pulled {
+                    pull: Pull::new(config, bus.random()),
+                    line: Line::new(place.clone()),
+                    begun: false,
+                    repair: None,
+                };
                 let pattern = Subject::from(format!("{inbox_name}.*"));
-                (pattern, None, Some(Pull::new(config, bus.random())))
+                (pattern, None, Some(pulled))
             }
         };
         let inbox = bus
@@ -74,25 +136,30 @@ impl Feed {
         Ok(Self {
             bus: Arc::clone(bus),
             source: Arc::new(source),
-            pull,
+            stream,
             inbox: Some(inbox),
-            draining: false,
-            drain_by: Time::NEVER,
-            forgetting: None,
-            repair: None,
+            phase: Phase::Open,
             pulls: VecDeque::new(),
+            window,
+            events,
             received: 0,
         })
     }
 
-    /// Whether its messages are acknowledged; those of core NATS are not.
-    pub(super) const fn acknowledged(&self) -> bool {
-        self.pull.is_some()
+    /// Whether its messages are dead letters that are tried again.
+    pub(super) fn redriven(&self) -> bool {
+        matches!(&*self.source, Source::Stream { redrives: true, .. })
     }
 
-    /// Whether messages that nobody asked for any more are still on their way.
+    /// Whether its messages are acknowledged; those of core NATS are not.
+    pub(super) const fn acknowledged(&self) -> bool {
+        self.stream.is_some()
+    }
+
+    /// Whether messages that nobody asked for any more may still come, or be sent for
+    /// what is given back.
     pub(super) const fn is_draining(&self) -> bool {
-        self.draining
+        self.phase.is_stopped() && !matches!(self.phase, Phase::Over)
     }
 
     pub(super) const fn pulls(&mut self) -> &mut VecDeque<Outbound> {
@@ -100,7 +167,20 @@ impl Feed {
     }
 
     pub(super) fn connected(&mut self, now: Time) {
-        self.pulling(now, pull::Input::Connected);
+        let Some(stream) = &mut self.stream else {
+            return;
+        };
+        if self.phase.is_stopped() {
+            return;
+        }
+        if !std::mem::replace(&mut stream.begun, true) {
+            return stream.pull.handle(now, pull::Input::Connected);
+        }
+        // What was received before is read; what was not is lost.
+        self.phase = Phase::Leaving { by: Time::ZERO };
+        if self.inbox.is_none() {
+            self.recall();
+        }
     }
 
     pub(super) fn disconnected(&mut self, now: Time, stopping: bool) {
@@ -109,137 +189,309 @@ impl Feed {
         if stopping {
             // Nothing is on its way any more.
             self.inbox = None;
-            self.draining = false;
-            self.forgetting = None;
+            self.phase = Phase::Over;
         }
     }
 
     fn pulling(&mut self, now: Time, input: pull::Input) {
-        if let Some(pull) = &mut self.pull {
-            pull.handle(now, input);
+        if let Some(stream) = &mut self.stream {
+            stream.pull.handle(now, input);
         }
     }
 
     /// Asks for nothing more, and ends the inbox without losing what is on its way.
     /// Nothing is given back before it has ended: what pulls still owe would come here
-    /// again.
-    pub(super) fn stop(&mut self, now: Time) {
+    /// again. Returns what was held back.
+    pub(super) fn stop(&mut self, now: Time) -> Vec<(Meta, Message)> {
         self.pulling(now, pull::Input::Stop);
-        let (Some(inbox), Some(pull)) = (&mut self.inbox, &self.pull) else {
-            self.inbox = None;
-            return;
-        };
-        // On their way are at most what is owed, and words of the server.
-        let more = pull.owed() + WORDS;
-        self.draining = u64::try_from(more).is_ok_and(|more| inbox.end_after(more));
-        if !self.draining {
-            self.inbox = None;
-            return;
+        match self.phase {
+            Phase::Open => {
+                self.phase = match self.end_inbox(now) {
+                    Some(by) => Phase::Draining { by },
+                    None => Phase::Over,
+                };
+            }
+            Phase::Leaving { by } if self.inbox.is_some() => self.phase = Phase::Draining { by },
+            Phase::Leaving { .. } | Phase::Recalling(_) => self.forget(),
+            Phase::Draining { .. } | Phase::Forgetting(_) | Phase::Over => {}
         }
-        self.drain_by = now + self.bus.settings.request_timeout;
-        let end = Outbound::new(pull.end(), Bytes::new());
-        self.pulls.clear();
-        self.pulls.extend(std::iter::repeat_n(end, more));
+        let held = self.stream.as_mut().map(|stream| &mut stream.line.held);
+        held.map(std::mem::take).unwrap_or_default()
     }
 
-    /// The inbox has ended. When nothing is to be given back (`settled`), the server
-    /// need not forget the pulls.
-    pub(super) fn drained(&mut self, settled: bool) {
-        if !self.draining || settled {
-            self.draining = false;
+    /// Ends the inbox after what is on its way. Says until when that is waited for;
+    /// `None` when there is no way but to drop it.
+    fn end_inbox(&mut self, now: Time) -> Option<Time> {
+        self.pulls.clear();
+        let (Some(inbox), Some(stream)) = (&mut self.inbox, &self.stream) else {
+            self.inbox = None;
+            return None;
+        };
+        // On their way are at most what is owed, and words of the server.
+        let more = stream.pull.owed() + WORDS;
+        if !u64::try_from(more).is_ok_and(|more| inbox.end_after(more)) {
+            self.inbox = None;
+            return None;
+        }
+        let end = Outbound::new(stream.pull.end(), Bytes::new());
+        self.pulls.extend(std::iter::repeat_n(end, more));
+        Some(now + self.bus.settings.request_timeout)
+    }
+
+    /// Some of what was sent has not come: nothing more is asked for until it is known
+    /// what.
+    fn leave(&mut self, now: Time) {
+        if !matches!(self.phase, Phase::Open) {
             return;
         }
+        let by = self.end_inbox(now);
+        self.pulling(now, pull::Input::Disconnected);
+        self.phase = Phase::Leaving {
+            by: by.unwrap_or(Time::ZERO),
+        };
+        if self.inbox.is_none() {
+            self.recall();
+        }
+    }
+
+    /// The next message. `None` when all has come and nothing more will: the feed was
+    /// stopped, or the link is closed for good.
+    pub(super) fn poll_next(&mut self, now: Time, cx: &mut Context<'_>) -> Poll<Option<Message>> {
+        let Some(inbox) = &mut self.inbox else {
+            return Poll::Pending;
+        };
+        let by = match self.phase {
+            Phase::Leaving { by } | Phase::Draining { by } => by,
+            _ => Time::NEVER,
+        };
+        let next = match inbox.poll_next(cx) {
+            Poll::Pending if now >= by => Poll::Ready(None),
+            next => next,
+        };
+        if let Poll::Ready(None) = next {
+            self.inbox = None;
+            if matches!(self.phase, Phase::Leaving { .. }) {
+                self.recall();
+                return Poll::Pending;
+            }
+        }
+        next
+    }
+
+    /// A message, and what is known of it; `None` for a word of the server, and for
+    /// what is held back until it is known what it has overtaken.
+    pub(super) fn read(&mut self, now: Time, message: Message) -> Option<(Meta, Message)> {
+        let Some(stream) = &mut self.stream else {
+            if message.status.is_some() {
+                return None;
+            }
+            self.received += 1;
+            let meta = consumer::local_meta(self.received, self.bus.runtime.wall());
+            return Some((meta, message));
+        };
+        let Received::Delivery(meta) = stream.pull.receive(now, &message) else {
+            if message.status.is_some() && stream.line.lacks(&message) {
+                self.leave(now);
+            }
+            return None;
+        };
+        if !stream.line.received(&meta, &message) || self.phase.is_stopped() {
+            return Some((meta, message));
+        }
+        stream.line.held.push((meta, message));
+        self.leave(now);
+        None
+    }
+
+    /// The inbox of a stopped feed has ended. When nothing is to be given back
+    /// (`settled`), the server need not forget the pulls.
+    pub(super) fn drained(&mut self, settled: bool) {
+        match self.phase {
+            Phase::Draining { .. } if !settled => self.forget(),
+            _ => self.phase = Phase::Over,
+        }
+    }
+
+    /// Makes the server forget the pulls.
+    fn forget(&mut self) {
         let (bus, source) = (Arc::clone(&self.bus), Arc::clone(&self.source));
-        self.forgetting = Some(Box::pin(async move {
+        self.phase = Phase::Forgetting(Box::pin(async move {
             consumer::forget_pulls(&bus, &source).await;
         }));
     }
 
     pub(super) fn forgetting(&mut self, cx: &mut Context<'_>) -> bool {
-        let Some(forgetting) = &mut self.forgetting else {
+        let Phase::Forgetting(forgetting) = &mut self.phase else {
             return false;
         };
         if forgetting.as_mut().poll(cx).is_pending() {
             return false;
         }
-        self.forgetting = None;
-        self.draining = false;
+        self.phase = Phase::Over;
         true
     }
 
-    /// The next message. `None` when the inbox has ended: all has come, or the link is
-    /// closed for good.
-    pub(super) fn poll_next(&mut self, now: Time, cx: &mut Context<'_>) -> Poll<Option<Message>> {
-        let Some(inbox) = &mut self.inbox else {
+    /// Finds out what was lost on the way to the last inbox, and opens another.
+    fn recall(&mut self) {
+        let (Some(stream), Source::Stream { wanted, .. }) = (&self.stream, &*self.source) else {
+            return;
+        };
+        let known = Known {
+            stream: stream.line.place.stream.as_str().into(),
+            consumer: wanted.name.as_str().into(),
+            filter: wanted.filters.first().cloned().unwrap_or_default(),
+            created: stream.line.place.made.clone(),
+            reach: stream.line.reach.clone(),
+            most: self.window.saturating_mul(2),
+            reply: stream.line.reply.clone(),
+        };
+        let recall = moved(Arc::clone(&self.bus), known, self.events);
+        self.phase = Phase::Recalling(Box::pin(recall));
+    }
+
+    /// What a recall found, once it has: the feed pulls again. `None` inside when the
+    /// link is closed for good.
+    pub(super) fn recalling(
+        &mut self,
+        now: Time,
+        lanes: &Lanes,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Found>> {
+        let (Phase::Recalling(recalling), Some(stream)) = (&mut self.phase, &mut self.stream)
+        else {
             return Poll::Pending;
         };
-        let next = match inbox.poll_next(cx) {
-            Poll::Pending if now >= self.drain_by => Poll::Ready(None),
-            next => next,
+        let Poll::Ready(moved) = recalling.as_mut().poll(cx) else {
+            return Poll::Pending;
         };
-        if let Poll::Ready(None) = next {
-            self.inbox = None;
-        }
-        next
-    }
-
-    /// What is known of a message; `None` for a word of the server.
-    pub(super) fn read(&mut self, now: Time, message: &Message) -> Option<Meta> {
-        match &mut self.pull {
-            Some(pull) => match pull.receive(now, message) {
-                Received::Delivery(meta) => Some(meta),
-                Received::Control => None,
-            },
-            None if message.status.is_some() => None,
-            None => {
-                self.received += 1;
-                let wall = self.bus.runtime.wall();
-                Some(consumer::local_meta(self.received, wall))
+        let Some(moved) = moved else {
+            self.phase = Phase::Over;
+            return Poll::Ready(None);
+        };
+        self.phase = Phase::Open;
+        self.inbox = Some(moved.inbox);
+        let line = &mut stream.line;
+        let mut renewed = std::mem::take(&mut line.stale);
+        match moved.recalled {
+            Ok(recalled) => {
+                let shared = recalled.finding == Finding::Shared;
+                if shared && !line.shared {
+                    lanes.tell_delivery(&DeliveryEvent::SharedConsumer);
+                }
+                if let Finding::Lost { count } = recalled.finding {
+                    lanes.tell_pull(PullNews::Lost { count });
+                }
+                renewed |= recalled.finding == Finding::Another;
+                line.recalled(&recalled, shared);
+            }
+            Err(error) => {
+                line.reach.settle(line.reach.at());
+                match error {
+                    // Pulling shows it too, and leads to its repair.
+                    NotRecalled::Refused(error) if error.is_not_found() => {}
+                    NotRecalled::Refused(error) => {
+                        lanes.tell_pull(PullNews::NotRecalled {
+                            why: error.to_string().into(),
+                        });
+                    }
+                    NotRecalled::NoAnswer => lanes.tell_pull(PullNews::NotRecalled {
+                        why: "the server did not answer in time".into(),
+                    }),
+                }
             }
         }
+        for back in &moved.back {
+            line.said(back);
+        }
+        stream.pull.moved(moved.name);
+        stream.pull.handle(now, pull::Input::Connected);
+        Poll::Ready(Some(Found {
+            lost: moved.lost,
+            back: moved.back,
+            held: std::mem::take(&mut line.held),
+            renewed,
+        }))
     }
 
-    /// Asks for what there is room for. Says whether there is something new to wait
-    /// for.
-    pub(super) fn demand(&mut self, now: Time, free: usize, lanes: &Lanes) -> bool {
-        let Some(pull) = &mut self.pull else {
+    /// Something is said of a message to the server.
+    pub(super) fn said(&mut self, word: &Outbound) {
+        if let Some(stream) = &mut self.stream {
+            stream.line.said(word);
+        }
+    }
+
+    /// Asks for what there is room for; `unsettled` is the lowest sequence held. Says
+    /// whether there is something new to wait for.
+    pub(super) fn demand(
+        &mut self,
+        now: Time,
+        free: usize,
+        unsettled: impl FnOnce() -> Option<u64>,
+        lanes: &Lanes,
+    ) -> bool {
+        let Some(stream) = &mut self.stream else {
             return false;
         };
-        let mut repairs = false;
-        pull.handle(now, pull::Input::Tick);
-        pull.handle(now, pull::Input::Free(free));
-        while let Some(output) = pull.poll() {
+        stream.pull.handle(now, pull::Input::Tick);
+        stream
+            .pull
+            .handle(now, pull::Input::Free(free.min(self.window)));
+        let mut lost = false;
+        while let Some(output) = stream.pull.poll() {
             match output {
                 pull::Output::Publish(message) => self.pulls.push_back(message),
                 pull::Output::Event(event) => {
-                    if matches!(event, PullEvent::ConsumerGone | PullEvent::ConsumerMissing)
-                        && self.repair.is_none()
-                    {
-                        self.repair = Some(repairing(&self.bus, &self.source, now));
-                        repairs = true;
-                    }
-                    lanes.tell_pull(&event);
+                    lost |= matches!(event, PullEvent::ConsumerGone | PullEvent::ConsumerMissing);
+                    lanes.tell_pull(event.into());
                 }
             }
+        }
+        let repairs = lost && stream.repair.is_none();
+        if repairs {
+            let floor = stream.line.floor(unsettled());
+            let place = &stream.line.place;
+            stream.repair = Some(repairing(&self.bus, &self.source, place, floor, now));
         }
         repairs
     }
 
     /// Looks after a consumer that was lost.
-    pub(super) fn repair(&mut self, now: Time, lanes: &Lanes, cx: &mut Context<'_>) -> bool {
-        let Some(repair) = &mut self.repair else {
+    pub(super) fn repair(
+        &mut self,
+        now: Time,
+        unsettled: impl FnOnce() -> Option<u64>,
+        lanes: &Lanes,
+        cx: &mut Context<'_>,
+    ) -> bool {
+        let Some(stream) = &mut self.stream else {
+            return false;
+        };
+        let Some(repair) = &mut stream.repair else {
             return false;
         };
         let Poll::Ready(result) = repair.as_mut().poll(cx) else {
             return false;
         };
-        self.repair = None;
+        stream.repair = None;
         match result {
-            Ok(()) => self.pulling(now, pull::Input::Restart),
+            Ok(place) if place.made == stream.line.place.made => {
+                stream.pull.handle(now, pull::Input::Restart);
+            }
+            Ok(place) => {
+                if !place.same_stream(&stream.line.place) {
+                    lanes.tell_pull(PullNews::StreamReplaced {
+                        stream: place.stream.as_str().into(),
+                    });
+                }
+                stream.line.renew(place);
+                self.leave(now);
+            }
             Err(error) => {
-                lanes.tell_pull(error);
+                lanes.tell_pull(PullNews::NotRepaired { error });
+                let floor = stream.line.floor(unsettled());
                 let at = now + consumer::REPAIR;
-                self.repair = Some(repairing(&self.bus, &self.source, at));
+                let place = &stream.line.place;
+                stream.repair = Some(repairing(&self.bus, &self.source, place, floor, at));
             }
         }
         true
@@ -247,10 +499,13 @@ impl Feed {
 
     /// When it is to be looked at next.
     pub(super) fn deadline(&self) -> Option<Time> {
-        let pull = self.pull.as_ref().and_then(Pull::deadline);
-        let drain = self.inbox.as_ref().map(|_| self.drain_by);
-        let drain = drain.filter(|at| *at != Time::NEVER);
-        pull.into_iter().chain(drain).min()
+        let pull = self.stream.as_ref();
+        let pull = pull.and_then(|stream| stream.pull.deadline());
+        let by = match self.phase {
+            Phase::Leaving { by } | Phase::Draining { by } => Some(by),
+            _ => None,
+        };
+        pull.into_iter().chain(by).min()
     }
 }
 
@@ -258,11 +513,13 @@ impl Feed {
 fn repairing(
     bus: &Arc<Inner>,
     source: &Arc<Source>,
+    place: &Place,
+    floor: u64,
     from: Time,
-) -> BoxFuture<'static, Result<(), Arc<StreamError>>> {
-    let (bus, source) = (Arc::clone(bus), Arc::clone(source));
+) -> BoxFuture<'static, Result<Place, Arc<StreamError>>> {
+    let (bus, source, place) = (Arc::clone(bus), Arc::clone(source), place.clone());
     Box::pin(async move {
         bus.runtime.sleep_until(from).await;
-        consumer::again(&bus, &source).await
+        consumer::again(&bus, &source, &place, floor).await
     })
 }

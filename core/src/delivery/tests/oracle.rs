@@ -1,236 +1,26 @@
 //! Random histories against a plain model of the server and the workers.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
 use super::*;
 
-const KEYS: u64 = 4;
+mod world;
 
-/// Keys by sequence; some messages have none.
-fn key(seq: u64) -> Option<u8> {
-    let key = seq.wrapping_mul(0x9e37_79b9) % (KEYS + 1);
-    (key < KEYS).then_some(key as u8)
-}
-
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum There {
-    /// Delivered and not settled, its lease renewed at this time.
-    Pending(Time),
-    /// Given back, to be delivered again from this time on.
-    Back(Time),
-    Settled,
-}
-
-struct World {
-    delivery: Delivery<u64>,
-    now: Time,
-    last: u64,
-    /// What the server knows of the messages that were delivered.
-    there: BTreeMap<u64, There>,
-    delivered: u64,
-    running: Vec<Job<u64>>,
-    /// How often a message was handled well.
-    handled: BTreeMap<u64, usize>,
-    /// Order is not promised past these.
-    excused: BTreeSet<u64>,
-    online: bool,
-    window: usize,
-}
-
-impl World {
-    fn new(window: usize, seed: u64) -> Self {
-        Self {
-            delivery: Delivery::new(Config {
-                seed,
-                ..config(window)
-            }),
-            now: Time::ZERO,
-            last: 0,
-            there: BTreeMap::new(),
-            delivered: 0,
-            running: Vec::new(),
-            handled: BTreeMap::new(),
-            excused: BTreeSet::new(),
-            online: true,
-            window,
-        }
-    }
-
-    fn give(&mut self, input: Input<u64>) -> Result<(), TestCaseError> {
-        self.delivery.handle(self.now, input);
-        self.settle()
-    }
-
-    /// Carries outputs to the server and the workers, and checks every one.
-    fn settle(&mut self) -> Result<(), TestCaseError> {
-        let out = out(&mut self.delivery);
-        prop_assert!(self.online || out.sent.is_empty());
-        for (seq, _, payload) in out.sent {
-            let there = match &*payload {
-                "+ACK" => There::Settled,
-                "+WPI" => There::Pending(self.now),
-                "-NAK" => There::Back(self.now),
-                delayed => {
-                    let digits = delayed.trim_matches(|c: char| !c.is_ascii_digit());
-                    let delay = Duration::from_nanos(digits.parse().unwrap());
-                    There::Back(self.now + delay)
-                }
-            };
-            // What the server has settled stays settled.
-            if self.there[&seq] != There::Settled {
-                self.there.insert(seq, there);
-            }
-        }
-        for event in out.events {
-            if let DeliveryEvent::NotReturned { stream_seq } = event {
-                self.excused.insert(stream_seq);
-            }
-        }
-        for job in out.jobs {
-            let seq = job.item;
-            prop_assert!(!self.handled.contains_key(&seq), "{seq} ran again");
-            if let Some(of) = key(seq) {
-                for other in &self.running {
-                    prop_assert!(key(other.item) != Some(of), "two of a key at once");
-                }
-                for earlier in (1..seq).filter(|seq| key(*seq) == Some(of)) {
-                    prop_assert!(
-                        self.handled.contains_key(&earlier) || self.excused.contains(&earlier),
-                        "{seq} ran before {earlier}"
-                    );
-                }
-            }
-            self.running.push(job);
-        }
-        prop_assert_eq!(self.delivery.running(), self.running.len());
-        let free = self.window.saturating_sub(self.delivery.held());
-        prop_assert_eq!(self.delivery.free(), free);
-        Ok(())
-    }
-
-    /// Delivers what is due again, then what is new, as the server does.
-    fn deliver(&mut self) -> Result<bool, TestCaseError> {
-        if self.delivery.free() == 0 || !self.online {
-            return Ok(false);
-        }
-        let seq = self.due_again().unwrap_or(self.last + 1);
-        self.last = self.last.max(seq);
-        self.send(seq)?;
-        Ok(true)
-    }
-
-    fn due_again(&self) -> Option<u64> {
-        let due = |there: &There| matches!(there, There::Back(at) if *at <= self.now);
-        let mut there = self.there.iter();
-        there.find(|(_, there)| due(there)).map(|(seq, _)| *seq)
-    }
-
-    fn send(&mut self, seq: u64) -> Result<(), TestCaseError> {
-        self.delivered += 1;
-        if self.there.get(&seq) != Some(&There::Settled) {
-            self.there.insert(seq, There::Pending(self.now));
-        }
-        self.give(message(seq, key(seq), self.delivered))
-    }
-
-    /// Takes a running job by number.
-    fn pick(&mut self, number: usize) -> Option<Job<u64>> {
-        let len = self.running.len();
-        (len > 0).then(|| self.running.swap_remove(number % len))
-    }
-
-    fn finish(&mut self, number: usize, outcome: Outcome) -> Result<(), TestCaseError> {
-        let Some(job) = self.pick(number) else {
-            return Ok(());
-        };
-        if outcome == Outcome::Ack {
-            *self.handled.entry(job.item).or_default() += 1;
-        }
-        let id = job.id;
-        self.give(Input::Done { id, outcome })
-    }
-
-    /// Lets time pass from deadline to deadline, watching the leases.
-    fn wait(&mut self, millis: u64) -> Result<(), TestCaseError> {
-        let end = self.now + Duration::from_millis(millis);
-        while self.now < end {
-            let deadline = self.delivery.deadline().unwrap_or(Time::NEVER);
-            self.now = deadline.max(self.now).min(end);
-            self.give(Input::Tick)?;
-            let next = self.delivery.deadline();
-            prop_assert!(next.is_none_or(|next| next > self.now), "spins");
-            for (seq, there) in self.there.iter().filter(|_| self.online) {
-                if let There::Pending(renewed) = there {
-                    let age = self.now.since(*renewed);
-                    prop_assert!(age <= ACK_WAIT / 2, "the lease of {seq} is {age:?} old");
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn run(&mut self, op: &Op) -> Result<(), TestCaseError> {
-        match *op {
-            Op::Deliver(count) => {
-                for _ in 0..count {
-                    self.deliver()?;
-                }
-            }
-            Op::Ack(number) => self.finish(number, Outcome::Ack)?,
-            Op::Fail(number, after) => {
-                let retry_after = after.map(Duration::from_millis);
-                self.finish(number, failed(retry_after))?;
-            }
-            Op::Nak(number, after) => self.finish(number, nak(after))?,
-            Op::Return(number) => self.finish(number, Outcome::Returned)?,
-            Op::Progress(number) => {
-                if let Some(job) = self.pick(number) {
-                    let id = job.id;
-                    self.running.push(job);
-                    self.give(Input::Progress { id })?;
-                }
-            }
-            Op::TakeBack(number) => {
-                if let Some(job) = self.pick(number) {
-                    prop_assert!(self.delivery.take_back(job.id));
-                    prop_assert!(!self.delivery.take_back(job.id));
-                    self.settle()?;
-                }
-            }
-            Op::Repeat(number) => {
-                // Of the last few, so that those settled are still remembered.
-                let recent = self.there.iter().rev().take(self.window / 2);
-                let candidates: Vec<_> = recent
-                    .filter(|(_, there)| !matches!(there, There::Back(_)))
-                    .map(|(seq, _)| *seq)
-                    .collect();
-                if self.online && !candidates.is_empty() {
-                    self.send(candidates[number % candidates.len()])?;
-                }
-            }
-            Op::Wait(millis) => self.wait(millis)?,
-            Op::Link(up) => self.link(up)?,
-        }
-        Ok(())
-    }
-
-    fn link(&mut self, up: bool) -> Result<(), TestCaseError> {
-        self.online = up;
-        self.give(if up {
-            Input::Connected
-        } else {
-            Input::Disconnected
-        })
-    }
-}
+use self::world::{REDRIVEN, There, World, key, sound};
 
 #[derive(Clone, Debug)]
 enum Op {
     Deliver(usize),
+    /// A message that was delivered so often before.
+    Crashed(u64),
+    Redrive,
+    /// The connection breaks, and so many deliveries are lost.
+    Lose(usize),
     Ack(usize),
     Fail(usize, Option<u64>),
+    GiveUp(usize),
     Nak(usize, u64),
     Return(usize),
     Progress(usize),
@@ -245,8 +35,12 @@ fn op() -> impl Strategy<Value = Op> {
     let number = || 0..100_usize;
     prop_oneof![
         8 => (1..20_usize).prop_map(Op::Deliver),
+        1 => (1..12_u64).prop_map(Op::Crashed),
+        2 => Just(Op::Redrive),
+        1 => (1..6_usize).prop_map(Op::Lose),
         10 => number().prop_map(Op::Ack),
-        3 => (number(), prop::option::of(0..2000_u64)).prop_map(|(n, t)| Op::Fail(n, t)),
+        4 => (number(), prop::option::of(0..2000_u64)).prop_map(|(n, t)| Op::Fail(n, t)),
+        1 => number().prop_map(Op::GiveUp),
         2 => (number(), 0..3000_u64).prop_map(|(n, t)| Op::Nak(n, t)),
         1 => number().prop_map(Op::Return),
         1 => number().prop_map(Op::Progress),
@@ -257,16 +51,43 @@ fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
+fn any_config() -> impl Strategy<Value = Config> {
+    let batch = (1..8_usize, 0..100_u64).prop_map(|(max, millis)| Batch {
+        max,
+        linger: Duration::from_millis(millis),
+    });
+    let at_share = prop_oneof![Just(AtShare::Stall), Just(AtShare::DeadLetter)];
+    (
+        1..40_usize,
+        any::<u64>(),
+        prop::option::of(batch),
+        prop::option::of(1..4_u32),
+        1..20_usize,
+        at_share,
+    )
+        .prop_map(
+            |(window, seed, batch, attempts, key_share, at_share)| Config {
+                seed,
+                batch,
+                attempts,
+                key_share,
+                at_share,
+                suspect_after: 5,
+                crash_limit: 10,
+                ..config(window)
+            },
+        )
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
     #[test]
     fn everything_is_handled_once_and_in_order(
         ops in prop::collection::vec(op(), 1..120),
-        window in 1..40_usize,
-        seed in any::<u64>(),
+        config in any_config(),
     ) {
-        let mut world = World::new(window, seed);
+        let mut world = World::new(config);
         for op in &ops {
             world.run(op)?;
         }
@@ -274,9 +95,9 @@ proptest! {
         world.link(true)?;
         for _ in 0..10_000 {
             while !world.running.is_empty() {
-                world.finish(0, Outcome::Ack)?;
+                world.finish(0, &Outcome::Ack)?;
             }
-            if world.due_again().is_some() && world.deliver()? {
+            if world.due_again().is_some() && world.deliver(0)? {
                 continue;
             }
             if world.there.values().all(|there| *there == There::Settled) && world.delivery.idle() {
@@ -284,66 +105,83 @@ proptest! {
             }
             world.wait(500)?;
         }
-        for seq in 1..=world.last {
-            prop_assert_eq!(world.there.get(&seq), Some(&There::Settled), "{}", seq);
-            prop_assert_eq!(world.handled.get(&seq), Some(&1), "{}", seq);
+        for (seq, there) in &world.there {
+            prop_assert_eq!(*there, There::Settled, "{}", seq);
+            prop_assert_eq!(world.handled.get(seq), Some(&1), "{}", seq);
         }
+        prop_assert!((REDRIVEN + 1..=world.last).all(|seq| world.there.contains_key(&seq)));
         prop_assert!(world.delivery.idle());
         prop_assert!(world.delivery.table.is_empty());
-        prop_assert_eq!(world.delivery.vacant, 0);
-        prop_assert_eq!(world.delivery.free(), window);
+        prop_assert!(world.delivery.batches.is_empty());
+        prop_assert_eq!(world.delivery.free(), config.window);
     }
 
     #[test]
     fn stopping_leaves_nothing_and_gives_back_in_order(
         ops in prop::collection::vec(op(), 1..60),
-        window in 1..40_usize,
-        seed in any::<u64>(),
+        config in any_config(),
         take_back in any::<bool>(),
+        patience in 0..20_usize,
     ) {
-        let mut world = World::new(window, seed);
+        let mut world = World::new(config);
         for op in &ops {
             world.run(op)?;
         }
         world.link(true)?;
+        let held = world.delivery.keyed.iter().filter(|(_, held)| !held.is_away()).count();
         world.delivery.handle(world.now, Input::Stop);
         let mut given = BTreeMap::<u8, u64>::new();
-        loop {
+        for round in 0.. {
             let out = out(&mut world.delivery);
             prop_assert!(out.jobs.is_empty(), "ran while stopping");
             for (seq, _, payload) in out.sent {
                 let Some(of) = key(seq).filter(|_| payload.starts_with("-NAK")) else {
                     continue;
                 };
-                for job in &world.running {
+                for job in world.running.iter().flat_map(|run| &run.jobs) {
                     prop_assert!(key(job.item) != Some(of), "past a running head");
                 }
-                let before = given.insert(of, seq);
-                prop_assert!(before.is_none_or(|before| before < seq), "out of order");
+                if seq > REDRIVEN {
+                    let before = given.insert(of, seq);
+                    prop_assert!(before.is_none_or(|before| before < seq), "out of order");
+                }
             }
-            let Some(Job { id, .. }) = world.running.pop() else {
+            if round == patience {
+                world.running.clear();
+                world.delivery.handle(world.now, Input::Abandon);
+                continue;
+            }
+            let Some(run) = world.running.pop() else {
                 break;
             };
+            let ids = run.jobs.iter().map(|job| job.id);
             if take_back {
-                prop_assert!(world.delivery.take_back(id));
+                for (place, id) in ids.enumerate() {
+                    prop_assert_eq!(world.delivery.take_back(id), place == 0);
+                }
             } else {
-                let outcome = Outcome::Ack;
-                world.delivery.handle(world.now, Input::Done { id, outcome });
+                let outcomes = ids.map(|id| (id, Outcome::Settled)).collect();
+                world.delivery.handle(world.now, Input::BatchDone(outcomes));
             }
+            sound(&world.delivery)?;
         }
         prop_assert!(world.delivery.stopped());
         prop_assert_eq!(world.delivery.held(), 0);
+        prop_assert_eq!(world.delivery.running(), 0);
         prop_assert_eq!(world.delivery.deadline(), None);
+        let report = world.delivery.report();
+        prop_assert_eq!(report.finished + report.returned + report.abandoned, held);
     }
 
     #[test]
     fn no_input_breaks_it(
-        inputs in prop::collection::vec((0..12_u8, 0..20_u64, any::<u64>(), 0..4_u8), 0..200),
+        inputs in prop::collection::vec((0..17_u8, 0..20_u64, any::<u64>(), 0..4_u8), 0..200),
+        config in any_config(),
         window in 0..5_usize,
         millis in 0..200_u64,
     ) {
         let ack_wait = Duration::from_millis(millis);
-        let mut delivery = Delivery::new(Config { ack_wait, ..config(window) });
+        let mut delivery = Delivery::new(Config { ack_wait, window, ..config });
         let mut jobs = Vec::new();
         for (what, seq, time, key) in inputs {
             // Time jumps, stands still and goes back.
@@ -352,7 +190,7 @@ proptest! {
             let after = Some(Duration::from_nanos(time));
             let ended = |outcome| id.map(|id| Input::Done { id, outcome });
             let input = match what {
-                0..=3 => Some(message(seq, key.checked_sub(1), time % 5)),
+                0..=3 => Some(message(seq, key.checked_sub(1), time % 12)),
                 4 => ended(Outcome::Ack),
                 5 => ended(failed(after)),
                 6 => ended(Outcome::Nak { after }),
@@ -360,23 +198,37 @@ proptest! {
                 8 => id.map(|id| Input::Progress { id }),
                 9 => Some(Input::Disconnected),
                 10 => Some(Input::Connected),
+                11 => Some(redriven(seq, key)),
+                12 => Some(missing(seq, key.checked_sub(1), time % 12)),
+                13 => ended(Outcome::Buried),
+                14 => {
+                    let named = jobs.iter().skip(seq as usize).step_by(1 + usize::from(key));
+                    let outcomes = named.map(|id| match id.run % 2 {
+                        0 => (*id, Outcome::Ack),
+                        _ => (*id, failed(after)),
+                    });
+                    Some(Input::BatchDone(outcomes.collect()))
+                }
+                15 => Some(Input::Renewed),
                 _ if time % 9 == 0 => Some(Input::Stop),
+                _ if time % 9 == 1 => Some(Input::Abandon),
                 _ => Some(Input::Tick),
             };
             if let Some(input) = input {
                 delivery.handle(now, input);
             }
+            if what == 8 && time % 2 == 0 {
+                id.map(|id| delivery.take_back(id));
+            }
             while let Some(output) = delivery.poll() {
-                if let Output::Run(job) = output {
-                    jobs.push(job.id);
+                match output {
+                    Output::Run(job) => jobs.push(job.id),
+                    Output::RunBatch(batch) => jobs.extend(batch.iter().map(|job| job.id)),
+                    Output::Publish(_) | Output::Event(_) => {}
                 }
             }
-            let window = window.max(1);
-            prop_assert!(delivery.keyed.len() <= 3 * window);
-            prop_assert!(delivery.publishes.len() <= 2 * window);
-            prop_assert_eq!(delivery.table.len(), delivery.keyed.len());
-            prop_assert!(delivery.held() <= delivery.keyed.len());
-            prop_assert_eq!(delivery.free(), window.saturating_sub(delivery.held()));
+            prop_assert!(delivery.publishes.len() <= 2 * window.max(1));
+            sound(&delivery)?;
         }
     }
 }

@@ -28,6 +28,28 @@ fn both_forms_of_the_reply_subject_read_alike() {
 }
 
 #[test]
+fn a_reply_subject_is_written_in_the_form_of_another() {
+    for like in [
+        "$JS.ACK.JS.ACK.2.17.40.1600000000000000123.5",
+        "$JS.ACK.hub.h4sh.JS.ACK.2.17.40.1600000000000000123.5",
+        "$JS.ACK.hub.h4sh.JS.ACK.2.17.40.1600000000000000123.5.r4nd.and.more",
+    ] {
+        let like = Subject::from(like);
+        let mut meta = Meta::parse(&like).unwrap();
+        assert_eq!(meta.reply_subject(Some(&like)), like);
+        (meta.delivered, meta.stream_seq, meta.consumer_seq) = (1, 18, 41);
+        let written = meta.reply_subject(Some(&like));
+        assert_eq!(
+            written.as_str(),
+            like.as_str().replace("2.17.40", "1.18.41")
+        );
+        let short = meta.reply_subject(None);
+        assert_eq!(short, "$JS.ACK.JS.ACK.1.18.41.1600000000000000123.5");
+        assert_eq!(Meta::parse(&short), Some(meta));
+    }
+}
+
+#[test]
 fn names_share_the_memory_of_the_reply() {
     let reply = Subject::from("$JS.ACK.orders.billing.1.1.1.1.0");
     let meta = Meta::parse(&reply).unwrap();

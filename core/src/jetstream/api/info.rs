@@ -80,6 +80,9 @@ pub struct ConsumerInfo {
     pub stream_name: String,
     /// Its name.
     pub name: String,
+    /// When it was created, as the server writes it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created: Option<String>,
     /// Its configuration.
     pub config: ConsumerConfig,
     /// The last delivery.

@@ -148,8 +148,19 @@ impl Inbox for FaultyInbox {
 
 impl Drop for FaultyInbox {
     fn drop(&mut self) {
-        let subscription = self.wire.with(|state| state.subscriptions.remove(&self.id));
-        drop(subscription);
+        // What is still on the way has nowhere to go.
+        let now = self.wire.sim.now();
+        let lost = self.wire.with(|state| {
+            let mut subscription = state.subscriptions.remove(&self.id)?;
+            let all = Faults {
+                cut: 1_000,
+                ..state.faults
+            };
+            Some(subscription.cut(now, &all, &mut state.rng))
+        });
+        for message in lost.iter().flatten() {
+            (self.wire.watcher)(Sight::Lost(message));
+        }
     }
 }
 

@@ -75,7 +75,6 @@ async fn subscribe(
     let plan = &world.0.plan;
     let mut subscribe = bus
         .subscribe(topic.name)
-        .concurrency(plan.concurrency)
         .window(plan.held)
         .ack_wait(plan.ack_wait);
     subscribe = match group {
@@ -99,12 +98,14 @@ async fn subscribe(
             let handler = move |delivery: Delivery<Bytes>| {
                 handle(world.clone(), number, group, delivery.map(raw))
             };
+            let subscribe = subscribe.concurrency(plan.concurrency);
             return subscribe.handle_raw(handler).await.map(Running::Handled);
         }
         (false, false) => {
             let handler = move |delivery: Delivery<Payload>| {
                 handle(world.clone(), number, group, delivery.map(typed))
             };
+            let subscribe = subscribe.concurrency(plan.concurrency);
             return subscribe.handle(handler).await.map(Running::Handled);
         }
     }

@@ -1,5 +1,4 @@
-//! The last settled messages: so that one whose acknowledgement was lost is
-//! acknowledged again, not handled again.
+//! What is still known of the last messages that are not held any more.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -7,7 +6,8 @@ use foldhash::fast::FixedState;
 
 use super::Identity;
 
-/// How a message was settled.
+/// How a message was settled. Remembered so that one whose acknowledgement was lost
+/// is acknowledged again, not handled again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
     Acked,
@@ -15,14 +15,14 @@ pub(super) enum Verdict {
 }
 
 #[derive(Debug)]
-pub(super) struct Settled {
+pub(super) struct Recent<V> {
     limit: usize,
-    known: HashMap<Identity, Verdict, FixedState>,
+    known: HashMap<Identity, V, FixedState>,
     /// The same, oldest first.
     order: VecDeque<Identity>,
 }
 
-impl Settled {
+impl<V: Copy> Recent<V> {
     pub(super) fn new(limit: usize, seed: u64) -> Self {
         Self {
             limit,
@@ -31,13 +31,23 @@ impl Settled {
         }
     }
 
-    pub(super) fn verdict(&self, identity: Identity) -> Option<Verdict> {
+    pub(super) fn get(&self, identity: Identity) -> Option<V> {
         self.known.get(&identity).copied()
     }
 
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.order.len()
+    }
+
+    #[cfg(test)]
+    pub(super) fn capacity(&self) -> usize {
+        self.known.capacity().max(self.order.capacity())
+    }
+
     /// Remembers one more; the oldest is forgotten when there are too many.
-    pub(super) fn remember(&mut self, identity: Identity, verdict: Verdict) {
-        if self.known.insert(identity, verdict).is_some() {
+    pub(super) fn remember(&mut self, identity: Identity, value: V) {
+        if self.known.insert(identity, value).is_some() {
             return;
         }
         self.order.push_back(identity);

@@ -1,0 +1,94 @@
+//! Layers written for tower.
+
+use std::convert::Infallible;
+use std::future::poll_fn;
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use futures_core::future::BoxFuture;
+
+use super::failure::Failure;
+use super::handled::Handled;
+use super::service::{Layer, Service};
+
+/// Makes a [`Layer`] of a tower layer, for [`Subscribe::layer`](crate::Subscribe::layer).
+///
+/// Its service is cloned for each attempt, made ready and called, so limits are to be
+/// shared by clones, as those of tower are. An error of it counts as an error of the
+/// handler and is tried again. `Request` is the delivery that it is given.
+pub fn tower<Request, L>(layer: L) -> FromTower<Request, L> {
+    FromTower {
+        layer,
+        _request: PhantomData,
+    }
+}
+
+/// A tower layer, see [`tower`].
+#[derive(Clone, Copy, Debug)]
+pub struct FromTower<Request, L> {
+    layer: L,
+    _request: PhantomData<fn(Request)>,
+}
+
+impl<Request, L, S> Layer<S> for FromTower<Request, L>
+where
+    L: tower_layer::Layer<Innermost<S>>,
+{
+    type Service = Towered<L::Service>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        Towered(self.layer.layer(Innermost(Arc::new(inner))))
+    }
+}
+
+/// A service made by a tower layer.
+#[derive(Clone, Copy, Debug)]
+pub struct Towered<S>(S);
+
+impl<Request, S> Service<Request> for Towered<S>
+where
+    Request: Send,
+    S: tower_service::Service<Request, Response = Handled> + Clone + Send + Sync + 'static,
+    S::Error: Into<Failure> + Send,
+    S::Future: Send,
+{
+    async fn call(&self, request: Request) -> Handled {
+        let mut service = self.0.clone();
+        let called = async {
+            poll_fn(|cx| service.poll_ready(cx)).await?;
+            service.call(request).await
+        };
+        called.await.unwrap_or_else(|error| error.into().into())
+    }
+}
+
+/// What a tower layer is put around: the handler, or further layers.
+#[derive(Debug)]
+pub struct Innermost<S>(Arc<S>);
+
+impl<S> Clone for Innermost<S> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<Request, S> tower_service::Service<Request> for Innermost<S>
+where
+    Request: Send + 'static,
+    S: Service<Request>,
+{
+    type Response = Handled;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Handled, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        // There is a worker for it.
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        let service = Arc::clone(&self.0);
+        Box::pin(async move { Ok(service.call(request).await) })
+    }
+}

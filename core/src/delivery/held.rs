@@ -1,0 +1,146 @@
+//! A message that is held or waited for.
+
+use super::words::{Letter, Task};
+use crate::dead_letter::Reason;
+use crate::jetstream::ack::Meta;
+use crate::{Subject, Time, Timestamp};
+
+/// Stream sequence, time of storing, and whether it is redriven.
+pub(super) type Identity = (u64, Timestamp, bool);
+
+#[derive(Debug)]
+pub(super) struct Held<T> {
+    pub(super) meta: Meta,
+    /// It comes from another stream.
+    pub(super) redriven: bool,
+    pub(super) reply: Subject,
+    /// When its lease began anew.
+    pub(super) renewed: Time,
+    /// Deliveries that are known to be no sign of a crash.
+    pub(super) pardoned: u64,
+    /// Its handler may be what brings the process down.
+    pub(super) suspect: bool,
+    pub(super) attempt: u32,
+    /// How often it was handed out; unlike attempts, never taken back.
+    pub(super) runs: u32,
+    /// The number of the batch that it runs in.
+    pub(super) batch: Option<u64>,
+    /// Of what failed here: how often, when first, when last, and why.
+    pub(super) failures: Option<Box<Failures>>,
+    /// Set when it is to be stored as a dead letter.
+    pub(super) letter: Option<Reason>,
+    /// How often that failed.
+    pub(super) unburied: u32,
+    pub(super) state: State<T>,
+}
+
+#[derive(Debug)]
+pub(super) struct Failures {
+    count: u32,
+    first: Time,
+    last: Time,
+    error: Box<str>,
+}
+
+#[derive(Debug)]
+pub(super) enum State<T> {
+    Here(T),
+    /// Given back or missing, and waited for. When `due`, its place counts as free.
+    Away {
+        due: bool,
+    },
+}
+
+impl<T> Held<T> {
+    pub(super) const fn new(
+        now: Time,
+        meta: Meta,
+        redriven: bool,
+        reply: Subject,
+        state: State<T>,
+    ) -> Self {
+        Self {
+            meta,
+            redriven,
+            reply,
+            renewed: now,
+            pardoned: 0,
+            suspect: false,
+            attempt: 0,
+            runs: 0,
+            batch: None,
+            failures: None,
+            letter: None,
+            unburied: 0,
+            state,
+        }
+    }
+
+    pub(super) const fn identity(&self) -> Identity {
+        (self.meta.stream_seq, self.meta.timestamp, self.redriven)
+    }
+
+    pub(super) const fn is_away(&self) -> bool {
+        matches!(self.state, State::Away { .. })
+    }
+
+    /// Deliveries that may each have ended in a crash, but for the last.
+    pub(super) const fn deliveries(&self) -> u64 {
+        self.meta.delivered.saturating_sub(self.pardoned)
+    }
+
+    /// It was delivered again. Of something held here, it was not for a crash; of
+    /// something given back or lost, one delivery was not.
+    pub(super) fn delivered_again(&mut self, meta: Meta) {
+        let more = meta.delivered.saturating_sub(self.meta.delivered);
+        let pardoned = if self.is_away() { more.min(1) } else { more };
+        self.pardoned = self.pardoned.saturating_add(pardoned);
+        self.meta = meta;
+    }
+
+    /// Whether nothing else may run while it does.
+    pub(super) const fn runs_alone(&self) -> bool {
+        self.suspect && self.letter.is_none()
+    }
+
+    /// Whether it may be one of a batch.
+    pub(super) const fn is_plain(&self) -> bool {
+        !self.suspect && self.letter.is_none()
+    }
+
+    /// Its run is as good as never started.
+    pub(super) const fn untried(&mut self) {
+        if self.letter.is_none() {
+            self.attempt = self.attempt.saturating_sub(1);
+        }
+    }
+
+    /// What is to be done with it.
+    pub(super) fn task(&self) -> Task {
+        let Some(reason) = self.letter else {
+            return Task::Handle;
+        };
+        let failures = self.failures.as_ref();
+        Task::Bury(Box::new(Letter {
+            reason,
+            error: failures.map_or_else(Box::default, |failures| failures.error.clone()),
+            attempts: self.attempt,
+            first_failed: failures.map(|failures| failures.first),
+            last_failed: failures.map(|failures| failures.last),
+        }))
+    }
+
+    /// Notes that it failed, and says how often it has. To be given back is no failure.
+    pub(super) fn note_failure(&mut self, now: Time, error: Box<str>) -> u32 {
+        let before = self.failures.as_ref();
+        let count = before.map_or(0, |failures| failures.count);
+        let count = count.saturating_add(1);
+        self.failures = Some(Box::new(Failures {
+            count,
+            first: before.map_or(now, |failures| failures.first),
+            last: now,
+            error,
+        }));
+        count
+    }
+}

@@ -1,0 +1,138 @@
+//! Taking in what the server delivers, and what it is known to have delivered.
+
+use super::held::{Held, State};
+use super::recent::Verdict;
+use super::words::{DeliveryEvent, Key};
+use super::{AtShare, Delivery};
+use crate::dead_letter::Reason;
+use crate::jetstream::ack::{self, Meta};
+use crate::keyed::Id;
+use crate::{Subject, Time};
+
+impl<T: Clone> Delivery<T> {
+    pub(super) fn received(&mut self, now: Time, key: Option<Key>, mut held: Held<T>) {
+        if !held.redriven && self.seen.received(now, &held.meta) {
+            self.tell(DeliveryEvent::SharedConsumer);
+        }
+        let identity = held.identity();
+        if let Some(&id) = self.table.get(&identity) {
+            self.received_again(now, id, held);
+            return;
+        }
+        if let Some(verdict) = self.settled.get(identity) {
+            // Its acknowledgement was lost, or crossed this delivery.
+            let payload = match verdict {
+                Verdict::Acked => ack::ack(),
+                Verdict::Termed => ack::term(None),
+            };
+            self.publish(held.reply, payload);
+            return;
+        }
+        held.pardoned = self.pardoned.get(identity).unwrap_or_default();
+        let window = self.config.window;
+        // What was waited for and comes back is never refused: up to a third window.
+        if self.held() >= window.saturating_mul(2) || self.keyed.len() >= window.saturating_mul(3) {
+            let stream_seq = held.meta.stream_seq;
+            self.pardon(&held);
+            self.nak(held.reply, None);
+            self.tell(DeliveryEvent::Overflow { stream_seq });
+            return;
+        }
+        let id = self.insert(key, held);
+        self.judge(id);
+        self.lease_at = self.lease_at.min(now + self.lease());
+        if self.stopping {
+            self.give_back_ready();
+        }
+    }
+
+    /// Something held or waited for was delivered again: only the newest reply counts.
+    fn received_again(&mut self, now: Time, id: Id, new: Held<T>) {
+        let Some(held) = self.keyed.item_mut(id) else {
+            return;
+        };
+        held.delivered_again(new.meta);
+        held.reply = new.reply;
+        held.renewed = now;
+        if let State::Away { due } = held.state {
+            held.state = new.state;
+            self.vacant -= usize::from(due);
+            self.keyed.release(id);
+            self.judge(id);
+            self.lease_at = self.lease_at.min(now + self.lease());
+        }
+    }
+
+    /// Was it delivered so often that its handler may be what brings the process down?
+    fn judge(&mut self, id: Id) {
+        let Some(held) = self.keyed.item_mut(id) else {
+            return;
+        };
+        let (stream_seq, deliveries) = (held.meta.stream_seq, held.deliveries());
+        if held.letter.is_some() {
+            return;
+        }
+        if deliveries >= self.config.crash_limit {
+            self.bury(id, Reason::CrashLoop);
+        } else if deliveries >= self.config.suspect_after && !held.suspect {
+            self.batches.odd();
+            held.suspect = true;
+            self.tell(DeliveryEvent::Suspect {
+                stream_seq,
+                deliveries,
+            });
+        }
+    }
+
+    /// An empty place for something that was on a connection that broke.
+    pub(super) fn missing(&mut self, now: Time, meta: Meta, key: Option<Key>) {
+        self.seen.delivered(&meta);
+        let stream_seq = meta.stream_seq;
+        let nowhere = Subject::from_static("");
+        let mut held = Held::new(now, meta, false, nowhere, State::Away { due: true });
+        let identity = held.identity();
+        held.pardoned = self.pardoned.get(identity).unwrap_or_default();
+        if let Some(known) = self.table.get(&identity) {
+            // Waited for already; this delivery was no sign of a crash, either.
+            if let Some(away) = self.keyed.item_mut(*known).filter(|held| held.is_away()) {
+                away.delivered_again(held.meta);
+            }
+            return;
+        }
+        if self.settled.get(identity).is_some() || self.stopping {
+            return;
+        }
+        if key.is_none() {
+            self.pardon(&held);
+            return;
+        }
+        let window = self.config.window;
+        if self.vacant >= window || self.keyed.len() >= window.saturating_mul(3) {
+            self.pardon(&held);
+            self.tell(DeliveryEvent::NotReturned { stream_seq });
+            return;
+        }
+        let id = self.insert(key, held);
+        self.vacant += 1;
+        self.keyed.park(id, now + self.absence());
+    }
+
+    /// Puts it in its key's queue: in stream order, but what is redriven is behind all
+    /// and stays where it is.
+    fn insert(&mut self, key: Option<Key>, held: Held<T>) -> Id {
+        let (redriven, stream_seq) = (held.redriven, held.meta.stream_seq);
+        let identity = held.identity();
+        let id = self.keyed.insert(key, held, |other| {
+            let ordinary = !redriven && !other.redriven;
+            ordinary.then(|| stream_seq.cmp(&other.meta.stream_seq))
+        });
+        self.table.insert(identity, id);
+        if let Some((head, held)) = self.shares.comes(&self.keyed, id) {
+            self.backlogged(head, held);
+        }
+        if self.config.at_share == AtShare::DeadLetter && self.shares.is_full(&self.keyed, id) {
+            self.bury_failing_head(id);
+        }
+        id
+    }
+}

@@ -1,0 +1,200 @@
+//! What is delivered in unusual ways: redriven, over a connection that broke, to
+//! somebody else.
+
+use super::*;
+
+/// What runs, one after the other, until nothing is held.
+fn order(delivery: &mut Delivery<u64>, mut job: Job<u64>) -> Vec<u64> {
+    let mut order = Vec::new();
+    loop {
+        order.push(job.item);
+        let then = done(delivery, 1, job.id, Outcome::Ack);
+        match then.jobs.into_iter().next() {
+            Some(next) => job = next,
+            None => return order,
+        }
+    }
+}
+
+#[test]
+fn what_is_redriven_goes_behind_all_and_others_keep_their_order_around_it() {
+    let mut delivery = Delivery::new(config(20));
+    delivery.handle(at(0), message(50, Some(1), 1));
+    delivery.handle(at(0), message(90, Some(1), 1));
+    delivery.handle(at(0), redriven(3, 1));
+    delivery.handle(at(0), redriven(2, 1));
+    let job = out(&mut delivery).jobs.remove(0);
+    // One that comes late, one that comes in order.
+    delivery.handle(at(0), message(70, Some(1), 2));
+    delivery.handle(at(0), message(99, Some(1), 1));
+    delivery.handle(at(0), message(95, Some(1), 2));
+    assert_eq!(order(&mut delivery, job), [50, 70, 90, 3, 2, 95, 99]);
+}
+
+#[test]
+fn a_redriven_message_is_another_than_that_of_its_sequence() {
+    let (mut delivery, jobs) = with(&[Some(1)]);
+    delivery.handle(at(0), redriven(1, 1));
+    assert_eq!(delivery.held(), 2);
+    let then = done(&mut delivery, 0, jobs[0].id, Outcome::Ack);
+    assert_eq!(then.ran(), [1]);
+    assert_eq!(delivery.lowest_unsettled(), None);
+    done(&mut delivery, 0, then.jobs[0].id, nak(0));
+    assert_eq!(give(&mut delivery, 0, redriven(1, 1)).ran(), [1]);
+}
+
+#[test]
+fn the_lowest_unsettled_is_that_of_all_that_is_held_or_waited_for() {
+    let (mut delivery, jobs) = with(&[Some(1), Some(2), Some(1)]);
+    assert_eq!(delivery.lowest_unsettled(), Some(1));
+    done(&mut delivery, 0, jobs[0].id, nak(0));
+    assert_eq!(delivery.lowest_unsettled(), Some(1));
+    done(&mut delivery, 0, jobs[1].id, Outcome::Ack);
+    tick(&mut delivery, 90_000);
+    tick(&mut delivery, 180_000);
+    assert_eq!(delivery.lowest_unsettled(), Some(3), "1 did not return");
+}
+
+#[test]
+fn what_was_lost_with_a_connection_is_not_overtaken() {
+    let mut delivery = Delivery::new(config(10));
+    delivery.handle(at(0), missing(2, Some(1), 1));
+    assert_eq!((delivery.held(), delivery.free()), (0, 10));
+    assert_eq!(delivery.lowest_unsettled(), Some(2));
+    assert!(give(&mut delivery, 1, message(3, Some(1), 1)).is_empty());
+    assert_eq!(give(&mut delivery, 1, message(4, Some(2), 1)).ran(), [4]);
+    // An earlier one does not wait for it.
+    let first = give(&mut delivery, 1, message(1, Some(1), 2));
+    assert_eq!(first.ran(), [1]);
+    assert!(
+        done(&mut delivery, 2, first.jobs[0].id, Outcome::Ack)
+            .jobs
+            .is_empty()
+    );
+    let then = give(&mut delivery, 30_000, message(2, Some(1), 2));
+    assert_eq!((then.ran(), then.jobs[0].attempt), (vec![2], 1));
+    assert_eq!(
+        done(&mut delivery, 30_001, then.jobs[0].id, Outcome::Ack).ran(),
+        [3]
+    );
+}
+
+#[test]
+fn what_was_lost_and_does_not_come_is_not_waited_for_for_ever() {
+    let mut delivery = Delivery::new(config(10));
+    delivery.handle(at(0), missing(1, Some(1), 1));
+    delivery.handle(at(0), message(2, Some(1), 1));
+    let until = ACK_WAIT + ACK_WAIT / 3;
+    let mut then = Out::default();
+    while then.jobs.is_empty() {
+        let now = delivery.deadline().unwrap();
+        assert!(now <= Time::ZERO + until);
+        delivery.handle(now, Input::Tick);
+        then = out(&mut delivery);
+    }
+    assert_eq!(then.ran(), [2]);
+    assert_eq!(then.events, [DeliveryEvent::NotReturned { stream_seq: 1 }]);
+}
+
+#[test]
+fn what_is_held_or_settled_or_has_no_key_is_not_missing() {
+    let (mut delivery, jobs) = with(&[Some(1), Some(1)]);
+    delivery.handle(at(0), missing(2, Some(1), 2));
+    let then = done(&mut delivery, 0, jobs[0].id, Outcome::Ack);
+    assert_eq!(then.ran(), [2]);
+    delivery.handle(at(0), missing(1, Some(1), 2));
+    delivery.handle(at(0), missing(3, None, 1));
+    assert_eq!(delivery.held(), 1);
+    done(&mut delivery, 0, then.jobs[0].id, Outcome::Ack);
+    assert!(delivery.idle());
+}
+
+#[test]
+fn more_missing_messages_than_places_are_told() {
+    let mut delivery = Delivery::new(config(2));
+    let mut told = Vec::new();
+    for seq in 1..=4 {
+        told.extend(give(&mut delivery, 0, missing(seq, Some(1), 1)).events);
+    }
+    let expected = [3, 4].map(|stream_seq| DeliveryEvent::NotReturned { stream_seq });
+    assert_eq!(told, expected);
+}
+
+/// A first delivery with this sequence in its consumer.
+fn numbered(seq: u64, consumer_seq: u64) -> Input<u64> {
+    let mut input = message(seq, None, 1);
+    if let Input::Received { meta, .. } = &mut input {
+        meta.consumer_seq = consumer_seq;
+    }
+    input
+}
+
+fn tells_shared(delivery: &mut Delivery<u64>, millis: u64, seq: u64, consumer_seq: u64) -> bool {
+    let then = give(delivery, millis, numbered(seq, consumer_seq));
+    assert!(
+        then.events
+            .iter()
+            .all(|event| *event == DeliveryEvent::SharedConsumer)
+    );
+    !then.events.is_empty()
+}
+
+#[test]
+fn a_gap_in_the_consumers_sequence_tells_once_that_it_is_shared() {
+    let mut delivery = Delivery::new(config(100));
+    // A redelivery, one that comes twice, one that is late: nothing is left out.
+    for (seq, consumer_seq) in [(1, 7), (2, 8), (1, 9), (1, 9), (4, 5), (3, 10)] {
+        assert!(!tells_shared(&mut delivery, 0, seq, consumer_seq));
+    }
+    assert!(!delivery.shared());
+    assert!(tells_shared(&mut delivery, 0, 5, 12));
+    assert!(delivery.shared());
+    assert!(!tells_shared(&mut delivery, 0, 6, 20), "once");
+    let highest = Highest {
+        stream_seq: 6,
+        consumer_seq: 20,
+    };
+    assert_eq!(delivery.highest_received(), Some(highest));
+}
+
+#[test]
+fn a_gap_with_another_cause_tells_nothing() {
+    let mut delivery = Delivery::new(config(100));
+    assert_eq!(delivery.highest_received(), None);
+    tells_shared(&mut delivery, 0, 1, 1);
+    // Another consumer, whose sequence begins anywhere.
+    delivery.handle(at(0), Input::Renewed);
+    assert_eq!(delivery.highest_received(), None);
+    assert!(!tells_shared(&mut delivery, 0, 2, 40));
+    // Redriven messages come from a consumer of their own.
+    let mut other = redriven(5, 1);
+    if let Input::Received { meta, .. } = &mut other {
+        meta.consumer_seq = 1000;
+    }
+    assert!(give(&mut delivery, 0, other).events.is_empty());
+    // What was on its way over the connection before, as far as known or not.
+    delivery.handle(at(0), Input::Disconnected);
+    delivery.handle(at(0), Input::Connected);
+    assert!(!tells_shared(&mut delivery, 1_000, 3, 45));
+    assert!(!tells_shared(&mut delivery, 39_000, 4, 50));
+    assert!(!tells_shared(&mut delivery, 90_000, 5, 51));
+    assert!(tells_shared(&mut delivery, 90_000, 6, 53));
+}
+
+#[test]
+fn what_is_missing_counts_as_delivered() {
+    let mut delivery = Delivery::new(config(100));
+    tells_shared(&mut delivery, 0, 1, 1);
+    let mut lost = missing(2, None, 1);
+    if let Input::Missing { meta, .. } = &mut lost {
+        meta.consumer_seq = 2;
+    }
+    delivery.handle(at(0), lost);
+    assert!(!tells_shared(&mut delivery, 0, 3, 3));
+    assert_eq!(
+        delivery
+            .highest_received()
+            .map(|highest| highest.consumer_seq),
+        Some(3)
+    );
+}
