@@ -87,7 +87,14 @@ impl Headers {
     /// The first value of `name`.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.iter().find_map(|(n, v)| (n == name).then_some(v))
+        let mut lines = self.0.split(|b| *b == b'\n');
+        let value = lines.find_map(|line| {
+            let (is_name, rest) = line.split_at_checked(name.len())?;
+            let value = rest.strip_prefix(b":")?;
+            (is_name == name.as_bytes()).then_some(value)
+        });
+        // UTF-8 at every construction.
+        std::str::from_utf8(value?).ok()
     }
 
     /// All headers in order.
