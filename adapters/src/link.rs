@@ -81,6 +81,13 @@ pub trait Inbox: fmt::Debug + Send {
         let _ = more;
         false
     }
+
+    /// How many messages were dropped because they were read too slowly. Known before
+    /// what came after them is read, as far as the link can. It may count those of
+    /// other inboxes too. A link that drops nothing has nothing to count.
+    fn dropped(&self) -> u64 {
+        0
+    }
 }
 
 /// Why a link took nothing. Nothing was sent.

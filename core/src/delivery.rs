@@ -41,6 +41,13 @@
 //! Which of several suspects runs first is left to chance: those that are innocent
 //! get their turn before the guilty one has brought the process down for them all.
 //!
+//! # Batches
+//!
+//! With [`Config::batch`] messages are handed out many at a time, those of one key in
+//! order and only with all before them. One that is not settled calls back what
+//! follows in its key: that runs again after it. Dead letters and suspects are never
+//! among others.
+//!
 //! # Identity
 //!
 //! Stream sequence and time of storing name a message; the time tells a message

@@ -24,6 +24,8 @@ struct State {
     /// What nothing is taken with.
     refusal: Option<Refused>,
     refused: usize,
+    /// Requests to subjects that start so are taken and lead nowhere.
+    swallowed: Option<&'static str>,
     waiting: Vec<Waker>,
     /// What is told in place of the inner link's events, and to whom.
     telling: VecDeque<LinkEvent>,
@@ -48,6 +50,12 @@ impl Spy {
         let state = self.state();
         let taken = state.taken.iter();
         taken.filter(|subject| subject.starts_with(prefix)).count()
+    }
+
+    /// Takes requests to subjects that start with `prefix` from now on, without sending
+    /// them; or sends all again, for none.
+    pub fn swallow(&self, prefix: Option<&'static str>) {
+        self.state().swallowed = prefix;
     }
 
     /// Takes nothing from now on, for this reason; or everything, for none.
@@ -98,7 +106,10 @@ impl Link for Spy {
             state.refused += 1;
             return Err(refusal);
         }
-        self.inner.try_publish(message)?;
+        let swallowed = state.swallowed.filter(|_| message.reply.is_some());
+        if swallowed.is_none_or(|prefix| !message.subject.as_str().starts_with(prefix)) {
+            self.inner.try_publish(message)?;
+        }
         state.taken.push(message.subject.to_string());
         Ok(())
     }

@@ -70,6 +70,10 @@ pub(super) struct Place {
     created: Option<String>,
     /// When it says that the consumer was created.
     pub(super) made: Option<String>,
+    /// Whether nobody else can know of the consumer.
+    pub(super) own: bool,
+    /// Whether others wait for its messages.
+    pub(super) others: bool,
     /// Everything up to this sequence is settled.
     pub(super) settled: u64,
     /// The last delivery.
@@ -199,6 +203,8 @@ async fn ready(
                     stream: wanted.stream.clone(),
                     created,
                     made: ready.info.created,
+                    own: !wanted.durable,
+                    others: ready.info.num_waiting > 0,
                     settled: ready.info.ack_floor.stream_seq,
                     delivered: ready.info.delivered,
                 };

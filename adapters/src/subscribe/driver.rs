@@ -10,6 +10,7 @@ mod line;
 mod outbox;
 mod recalling;
 
+use std::convert::Infallible;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -31,6 +32,7 @@ use super::delivery::Item;
 use super::lanes::{Done, FAILED, HANDLED, Lanes, RECEIVED, Work};
 use super::options::Options;
 use super::subscription::{Control, Subscription};
+use super::watch;
 use crate::bus::{Bus, Claim, Inner};
 use crate::dead_letters::{Burials, Kept, Place};
 use crate::error::SubscribeError;
@@ -91,12 +93,13 @@ pub(super) async fn start(
         outbox: Outbox::new(Arc::clone(&inner.link)),
         burials: Burials::new(inner, kept),
         delivery,
+        _watch: hire.as_ref().map(|_| watch::start(&lanes)),
         hire,
-        look_at: Time::ZERO,
         options,
         generation: 0,
         sleep: None,
         stopping: false,
+        shared: false,
         refused: Vec::new(),
         waiting: Vec::new(),
         _claim: claim,
@@ -144,13 +147,15 @@ struct Driver {
     burials: Burials,
     delivery: Delivery<Arc<Item>>,
     hire: Option<Hire>,
-    /// When it is looked next whether a handler blocks its thread.
-    look_at: Time,
+    /// Ends the watch over handlers that block their threads.
+    _watch: Option<oneshot::Sender<Infallible>>,
     options: Options,
     /// The session that the machines know of; 0 for none.
     generation: u64,
     sleep: Option<(Time, BoxFuture<'static, ()>)>,
     stopping: bool,
+    /// It was told that the consumer is shared.
+    shared: bool,
     /// Jobs that the lanes would not take any more.
     refused: Vec<JobId>,
     waiting: Vec<oneshot::Sender<()>>,
@@ -367,9 +372,11 @@ impl Driver {
             };
             // What is redriven has no place among the others to be kept for it.
             if !redriven {
-                if found.renewed {
-                    self.delivery.handle(now, delivery::Input::Renewed);
+                if found.shared {
+                    self.tell(&DeliveryEvent::SharedConsumer);
                 }
+                // What was lost is no sign of another reader.
+                self.delivery.handle(now, delivery::Input::Renewed);
                 for (meta, key) in found.lost {
                     let key = key.filter(|_| !self.options.unordered);
                     self.delivery
@@ -417,15 +424,13 @@ impl Driver {
                 delivery::Output::Publish(message) => {
                     // Core NATS has nothing to acknowledge.
                     if acknowledged {
-                        if let Some(feed) = self.feeds.first_mut() {
+                        for feed in &mut self.feeds {
                             feed.said(&message);
                         }
                         self.outbox.push(message);
                     }
                 }
-                // The feeds know better who else reads: a gap may be a loss.
-                delivery::Output::Event(DeliveryEvent::SharedConsumer) => {}
-                delivery::Output::Event(event) => self.lanes.tell_delivery(&event),
+                delivery::Output::Event(event) => self.tell(&event),
             }
         }
         let free = self.delivery.free();
@@ -435,6 +440,13 @@ impl Driver {
             repairs |= feed.demand(now, free, unsettled, &self.lanes);
         }
         repairs
+    }
+
+    fn tell(&mut self, event: &DeliveryEvent) {
+        // Found by the machine or by a feed, and told once.
+        if *event != DeliveryEvent::SharedConsumer || !std::mem::replace(&mut self.shared, true) {
+            self.lanes.tell_delivery(event);
+        }
     }
 
     fn hand_out(&mut self, work: Work) {
@@ -465,24 +477,10 @@ impl Driver {
         }
     }
 
-    /// Looks whether a handler blocks its thread. When to look again.
-    fn look(&mut self, now: Time) -> Option<Time> {
-        self.hire.as_ref()?;
-        if now >= self.look_at {
-            self.look_at = self.lanes.look(now);
-        }
-        Some(self.look_at)
-    }
-
     /// Whether the machines' next deadline has come; else wakes the task then.
     fn slept(&mut self, now: Time, cx: &mut Context<'_>) -> bool {
-        let look = self.look(now);
         let feeds = self.feeds.iter().filter_map(Feed::deadline);
-        let Some(deadline) = (self.delivery.deadline().into_iter())
-            .chain(look)
-            .chain(feeds)
-            .min()
-        else {
+        let Some(deadline) = self.delivery.deadline().into_iter().chain(feeds).min() else {
             self.sleep = None;
             return false;
         };

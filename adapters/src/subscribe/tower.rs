@@ -2,7 +2,6 @@
 
 use std::convert::Infallible;
 use std::future::poll_fn;
-use std::marker::PhantomData;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -16,29 +15,23 @@ use super::service::{Layer, Service};
 ///
 /// Its service is cloned for each attempt, made ready and called, so limits are to be
 /// shared by clones, as those of tower are. An error of it counts as an error of the
-/// handler and is tried again. `Request` is the delivery that it is given.
-pub fn tower<Request, L>(layer: L) -> FromTower<Request, L> {
-    FromTower {
-        layer,
-        _request: PhantomData,
-    }
+/// handler and is tried again.
+pub const fn tower<L>(layer: L) -> FromTower<L> {
+    FromTower(layer)
 }
 
 /// A tower layer, see [`tower`].
 #[derive(Clone, Copy, Debug)]
-pub struct FromTower<Request, L> {
-    layer: L,
-    _request: PhantomData<fn(Request)>,
-}
+pub struct FromTower<L>(L);
 
-impl<Request, L, S> Layer<S> for FromTower<Request, L>
+impl<L, S> Layer<S> for FromTower<L>
 where
     L: tower_layer::Layer<Innermost<S>>,
 {
     type Service = Towered<L::Service>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        Towered(self.layer.layer(Innermost(Arc::new(inner))))
+        Towered(self.0.layer(Innermost(Arc::new(inner))))
     }
 }
 

@@ -2,19 +2,56 @@
 //!
 //! A handler that does not yield cannot be dropped when its time is over, and its
 //! worker cannot tell. So each worker leaves a note at its post when it begins to
-//! poll a handler; the driver, another task, looks at the posts. When all tasks of
-//! the runtime share one thread the driver does not run either: then the worker tells
-//! afterwards.
+//! poll a handler, and a task of its own looks at the posts of a subscription. Not the
+//! driver: workers wake it, and a runtime may want to run what a thread woke on that
+//! thread. When all tasks share one thread the watch does not run either: then the
+//! worker tells afterwards.
 
+use std::convert::Infallible;
+use std::future::{Future as _, poll_fn};
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::task::Poll;
 use std::time::Duration;
 
+use futures_channel::oneshot;
 use jetbus_core::Time;
+
+use super::lanes::Lanes;
+use crate::runtime::Runtime;
+
+/// Watches over the workers of these lanes until what is returned is dropped.
+pub(super) fn start(lanes: &Arc<Lanes>) -> oneshot::Sender<Infallible> {
+    let (end, ended) = oneshot::channel();
+    let runtime = Arc::clone(&lanes.bus.runtime);
+    let watching = watch(Arc::clone(&runtime), Arc::downgrade(lanes), ended);
+    runtime.spawn(Box::pin(watching));
+    end
+}
+
+async fn watch(
+    clock: Arc<dyn Runtime>,
+    lanes: Weak<Lanes>,
+    mut ended: oneshot::Receiver<Infallible>,
+) {
+    while let Some(lanes) = lanes.upgrade() {
+        let next = lanes.look(clock.now());
+        drop(lanes);
+        let mut sleep = clock.sleep_until(next);
+        let over = poll_fn(|cx| match Pin::new(&mut ended).poll(cx) {
+            Poll::Ready(_) => Poll::Ready(true),
+            Poll::Pending => sleep.as_mut().poll(cx).map(|()| false),
+        });
+        if over.await {
+            return;
+        }
+    }
+}
 
 /// Where a worker notes what it polls.
 ///
-/// Both words have one writer, the worker, but for [`TOLD`], which the driver adds.
+/// Both words have one writer, the worker, but for [`TOLD`], which the watch adds.
 #[derive(Debug, Default)]
 pub(super) struct Post {
     /// When the poll began, in nanoseconds and at least 1; [`TOLD`]; 0 outside of
@@ -64,7 +101,7 @@ impl Post {
     }
 }
 
-/// The posts of a subscription's workers. Locked when one is hired and when the driver
+/// The posts of a subscription's workers. Locked when one is hired and when the watch
 /// looks, never per event.
 #[derive(Debug, Default)]
 pub(super) struct Posts(Mutex<Vec<Weak<Post>>>);

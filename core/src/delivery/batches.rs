@@ -63,11 +63,6 @@ impl Batches {
         }
     }
 
-    /// Jobs were taken back, at the time that was last heard of.
-    pub(super) fn taken_back(&mut self, ready: bool) {
-        self.advance(self.now, ready);
-    }
-
     /// A message may not be one of many any more.
     pub(super) const fn odd(&mut self) {
         self.odd += 1;
@@ -111,7 +106,7 @@ impl<T: Clone> Delivery<T> {
             let held = self.keyed.item(id)?;
             if held.letter.is_some() {
                 let job = self.start(id)?;
-                self.restart_filling(self.batches.filling);
+                self.refill();
                 return Some(Output::Run(job));
             }
             if held.suspect {
@@ -155,14 +150,17 @@ impl<T: Clone> Delivery<T> {
         }
         let started = jobs.iter().map(|job: &Job<T>| job.id).collect();
         self.batches.running.insert(number, started);
+        // What is left could not run, or did not fit, until now.
+        self.batches.filling = None;
         self.batches.due = false;
-        self.restart_filling(Some(self.batches.now));
+        self.refill();
         Some(Output::RunBatch(jobs))
     }
 
-    fn restart_filling(&mut self, since: Option<Time>) {
-        self.batches.filling = since.filter(|_| self.keyed.first_ready().is_some());
-        self.batches.due &= self.batches.filling.is_some();
+    /// Something was handed out or taken back at the time that was last heard of.
+    pub(super) fn refill(&mut self) {
+        let ready = self.keyed.first_ready().is_some();
+        self.batches.advance(self.batches.now, ready);
     }
 
     /// The batch that a running job is one of.

@@ -32,7 +32,7 @@ impl<T: Clone> Delivery<T> {
         if self.stopping {
             self.give_back_ready();
         }
-        self.batches.taken_back(self.keyed.first_ready().is_some());
+        self.refill();
         true
     }
 

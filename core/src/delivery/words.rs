@@ -152,7 +152,8 @@ pub enum Input<T> {
         redriven: bool,
     },
     /// A message was delivered over a connection that broke, and was not received:
-    /// it comes again, and later ones of its key wait for it.
+    /// it comes again, and later ones of its key wait for it. Ignored when it is held
+    /// or settled. Not to be said of what may have gone to somebody else.
     Missing {
         /// What is known of it.
         meta: Meta,

@@ -91,6 +91,33 @@ fn an_earlier_item_goes_before_a_parked_head() {
 }
 
 #[test]
+fn successors_can_be_handed_out_with_their_head() {
+    let mut keyed = Keyed::new(1);
+    let [a1, a2, a3, a4] = [1, 2, 3, 4].map(|n| keyed.push(Some(1), n));
+    let b1 = keyed.push(Some(2), 9);
+    assert_eq!(keyed.first_ready(), Some(a1));
+    assert_eq!(keyed.ready_behind(a1), Some(b1));
+    assert_eq!(keyed.ready_behind(a2), None);
+    assert!(!keyed.hand_out(a2), "its head was not");
+    assert!(keyed.hand_out(a1) && !keyed.hand_out(a1));
+    assert_eq!(keyed.follower(a1), Some(a2));
+    assert!(keyed.hand_out(a2) && !keyed.hand_out(a4));
+    keyed.park(a3, at(1));
+    assert!(keyed.is_parked(a3) && !keyed.hand_out(a3));
+    assert_eq!((keyed.behind(a2), keyed.follower(a2)), (Some(a3), None));
+    assert_eq!((keyed.head(a4), keyed.key(a4)), (Some(a1), Some(&1)));
+    assert_eq!(ready(&mut keyed), [9]);
+    // Back in the queue, each is where it was.
+    for id in [a1, a2, a3] {
+        keyed.release(id);
+    }
+    for (id, item) in [(a1, 1), (a2, 2), (a3, 3), (a4, 4)] {
+        assert_eq!(ready(&mut keyed), [item]);
+        keyed.finish(id);
+    }
+}
+
+#[test]
 fn an_id_of_an_item_that_left_means_nothing() {
     let mut keyed = Keyed::new(1);
     let old = keyed.push(Some(1), 1);
@@ -185,6 +212,7 @@ impl Model {
 enum Op {
     Insert { key: Option<u8>, rank: u32 },
     HandOut,
+    HandOutOne(usize),
     Finish(usize),
     Park(usize, u64),
     Release(usize),
@@ -196,6 +224,7 @@ fn op() -> impl Strategy<Value = Op> {
         4 => (prop::option::weighted(0.8, 0..4_u8), 0..1000_u32)
             .prop_map(|(key, rank)| Op::Insert { key, rank }),
         4 => Just(Op::HandOut),
+        2 => any::<prop::sample::Index>().prop_map(|i| Op::HandOutOne(i.index(64))),
         2 => any::<prop::sample::Index>().prop_map(|i| Op::Finish(i.index(64))),
         2 => (any::<prop::sample::Index>(), 0..20_u64).prop_map(|(i, t)| Op::Park(i.index(64), t)),
         1 => any::<prop::sample::Index>().prop_map(|i| Op::Release(i.index(64))),
@@ -237,6 +266,16 @@ proptest! {
                         }
                     }
                 }
+                Op::HandOutOne(i) => if let Some(id) = pick(i) {
+                    let place = model.items.iter().position(|item| item.id == id).unwrap();
+                    let item = &model.items[place];
+                    let of_key = |other: &&Item| item.key.is_some() && other.key == item.key;
+                    let before = model.items[..place].iter().rfind(of_key);
+                    let free = !item.out && item.parked.is_none();
+                    let expected = free && before.is_none_or(|before| before.out);
+                    prop_assert_eq!(keyed.hand_out(id), expected);
+                    model.items[place].out |= expected;
+                },
                 Op::Finish(i) => if let Some(id) = pick(i) {
                     let rank = keyed.finish(id);
                     let place = model.items.iter().position(|item| item.id == id).unwrap();

@@ -26,7 +26,7 @@ use inbound::{FaultyInbox, Subscription};
 pub struct Faults {
     /// A message of ours never arrives.
     pub lose_out: u32,
-    /// A message to us never arrives.
+    /// A message to us never arrives, as when the client drops it; the inbox counts it.
     pub lose_in: u32,
     /// A message arrives twice, either way.
     pub duplicate: u32,

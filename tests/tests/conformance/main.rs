@@ -1,13 +1,17 @@
 //! The conformance suite: what the bus promises, once for every runtime on every
 //! link.
 
+mod batches;
 mod closing;
 mod dead_letters;
 mod ephemeral;
 mod faults;
+mod handling;
 mod keys;
+mod layers;
 mod links;
 mod news;
+mod once;
 mod publishing;
 mod redriving;
 mod refusals;
@@ -17,6 +21,11 @@ mod subscribing;
 mod topics;
 
 jetbus_tests::conformance! {
+    batches::a_batch_has_a_word_for_each_of_its_events,
+    batches::a_batch_that_fails_fails_whole,
+    batches::batches_are_as_large_as_they_may_be,
+    batches::outcomes_that_are_missing_or_too_many_are_told,
+    batches::what_cannot_be_decoded_is_in_no_batch,
     closing::closing_answers_what_is_in_flight,
     closing::every_closer_gets_the_same_report,
     closing::nothing_runs_on_after_a_close,
@@ -35,16 +44,33 @@ jetbus_tests::conformance! {
     ephemeral::ephemeral_events_reach_current_listeners_only,
     faults::a_deleted_consumer_is_made_again_and_nothing_is_missed,
     faults::a_deleted_stream_is_made_again_and_handling_goes_on,
+    handling::a_handler_that_blocks_its_thread_is_told_once,
+    handling::a_key_that_holds_its_share_is_told_and_given_up_when_asked,
+    handling::a_panic_of_anything_that_is_dropped_is_an_error,
+    handling::an_attempt_that_takes_too_long_is_dropped_before_its_key_goes_on,
+    handling::an_event_whose_task_is_dropped_comes_again,
+    handling::attempts_and_delays_are_as_told,
+    handling::errors_are_of_the_class_that_they_are_given,
+    handling::events_that_may_crash_the_process_run_alone_or_not_at_all,
+    handling::options_of_handling_have_bounds,
+    handling::unordered_events_of_a_key_run_at_once,
+    handling::what_a_handler_says_decides_about_its_event,
     keys::a_hundred_aggregates_over_five_topics_keep_their_order,
     keys::different_keys_are_handled_at_once,
     keys::each_aggregate_keeps_its_order_and_never_overlaps,
     keys::limits_of_handlers_and_of_held_events_are_kept,
     keys::messages_without_a_key_are_handled_at_once,
     keys::twenty_events_stay_in_order_while_handlers_yield,
+    layers::a_layer_may_answer_or_change_the_answer,
+    layers::layers_wrap_each_attempt_the_first_added_outermost,
+    layers::the_stages_have_one_order,
     links::an_inbox_that_is_ended_gives_all_that_was_on_its_way,
     news::a_failure_that_nobody_waits_for_is_told,
     news::a_slow_listener_is_told_what_it_missed,
     news::streams_and_consumers_made_are_told,
+    once::an_event_is_acknowledged_before_it_is_handled_and_runs_once,
+    once::what_is_not_confirmed_is_not_handled,
+    once::what_was_not_started_is_given_back,
     publishing::a_full_window_makes_publishers_wait_in_order,
     publishing::a_publish_is_stored_in_order,
     publishing::a_raw_message_may_say_what_it_expects,

@@ -107,6 +107,7 @@ pub(crate) async fn a_failing_key_holds_its_own_events_only(env: Env) {
     let subscription = bus
         .subscribe("orders.placed")
         .group("billing")
+        .attempts(u32::MAX)
         .handle(move |event: Delivery<u32>| {
             let (noted, tried) = (noted.clone(), Arc::clone(&tried));
             async move {

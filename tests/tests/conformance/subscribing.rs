@@ -1,7 +1,6 @@
 //! Subscribing: what is delivered, to whom, and from where on.
 
-use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex};
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use futures_lite::StreamExt as _;
@@ -9,6 +8,7 @@ use jetbus::{
     Delivery, Event, Headers, News, Persistence, Raw, Start, Stream, SubscribeError, Timestamp,
     TopicConfig,
 };
+use jetbus_tests::admin::Admin;
 use jetbus_tests::matrix::Env;
 use jetbus_tests::support::{Meeting, Seen, news, publish, publish_all};
 use serde::{Deserialize, Serialize};
@@ -401,54 +401,40 @@ pub(crate) async fn what_cannot_be_decoded_is_told_and_not_lost(env: Env) {
     let subscription = bus
         .subscribe("orders.placed")
         .group("billing")
+        .dead_letters(false)
         .handle(move |event: Delivery<u32>| {
             noted.note((event.key().unwrap().to_owned(), event.payload));
             async {}
         })
         .await
         .unwrap();
-    let failed = Arc::new(Mutex::new(BTreeSet::new()));
-    while failed.lock().unwrap().len() < 4 {
-        let (sequence, attempt) = news(&env, "both fail twice", &mut heard, |news| match news {
-            News::HandlerFailed {
-                topic,
-                sequence,
-                attempt,
-                error,
-            } => {
-                assert_eq!(&*topic, "orders.placed");
-                assert!(!error.is_empty() && !error.contains("no number"), "{error}");
-                Some((sequence, attempt))
-            }
+    // Given up at once, without another attempt and without a handler.
+    let mut given_up = BTreeMap::new();
+    while given_up.len() < 2 {
+        let (sequence, reason) = news(&env, "both are told", &mut heard, |news| match news {
+            News::Discarded {
+                sequence, reason, ..
+            } => Some((sequence, reason)),
+            News::HandlerFailed { .. } => panic!("{news:?}"),
             _ => None,
         })
         .await;
-        if attempt <= 2 {
-            failed.lock().unwrap().insert((sequence, attempt));
-        }
+        assert!(reason.starts_with("undecodable: "), "{reason}");
+        assert!(!reason.contains("no number"), "{reason}");
+        assert!(given_up.insert(sequence, reason).is_none());
     }
-    let twice = BTreeSet::from([(1, 1), (1, 2), (2, 1), (2, 2)]);
-    assert_eq!(*failed.lock().unwrap(), twice);
-    seen.reaches(20, &env).await;
-    let expected: Vec<_> = (1..=20).map(|n| ("order-1".to_owned(), n)).collect();
-    assert_eq!(seen.all(), expected);
+    assert_eq!(given_up.into_keys().collect::<Vec<_>>(), [1, 2]);
+    seen.reaches(21, &env).await;
+    let numbers = [("order-0", vec![1]), ("order-1", (1..=20).collect())];
+    let expected = numbers.map(|(key, numbers)| (key.to_owned(), numbers));
+    let expected = BTreeMap::from(expected);
+    assert_eq!(seen.by_key(), expected);
+    env.until("all are counted", || subscription.stats().handled == 21)
+        .await;
+    assert_eq!(subscription.stats().failed, 2);
     subscription.stop().await;
-
-    // Whoever can read them gets them, then what waited behind.
-    let mut raw = bus
-        .subscribe("orders.placed")
-        .group("billing")
-        .deliveries_raw()
-        .await
-        .unwrap();
-    let mut left = BTreeSet::new();
-    for _ in 0..3 {
-        let (delivery, settle) = env.soon("what is left", raw.next()).await.unwrap();
-        left.insert(delivery.sequence());
-        settle.ack();
-    }
-    assert_eq!(left, BTreeSet::from([1, 2, 3]));
-    drop(raw);
+    let admin = Admin::connect(&env).await;
+    admin.all_is_settled("jetbus~orders~placed").await;
     bus.close().await;
 }
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
 use atomic_waker::AtomicWaker;
@@ -25,6 +25,8 @@ pub(super) struct Mailbox {
     /// Never less than what the queue holds: raised before a push, lowered after a
     /// pop. It bounds; nothing is read on its account.
     len: AtomicUsize,
+    /// Messages for which there was no room.
+    dropped: AtomicU64,
     /// Nothing is put there any more.
     ended: AtomicBool,
     pub(super) reader: AtomicWaker,
@@ -37,6 +39,7 @@ impl Mailbox {
             sid,
             queue: SegQueue::new(),
             len: AtomicUsize::new(0),
+            dropped: AtomicU64::new(0),
             ended: AtomicBool::new(false),
             reader: AtomicWaker::new(),
         }
@@ -46,6 +49,8 @@ impl Mailbox {
     pub(super) fn put(&self, message: Message) {
         if self.len.fetch_add(1, Ordering::Relaxed) >= CAPACITY {
             self.len.fetch_sub(1, Ordering::Relaxed);
+            // Seen by whoever takes what is pushed later: the queue orders them.
+            self.dropped.fetch_add(1, Ordering::Relaxed);
             self.conn.news.note(LinkEvent::SlowConsumer);
             return;
         }
@@ -100,6 +105,10 @@ impl Inbox for EmbeddedInbox {
         // What was put here stays here.
         self.hub.leave(Leave::Mailbox(Arc::clone(&self.mailbox)));
         true
+    }
+
+    fn dropped(&self) -> u64 {
+        self.mailbox.dropped.load(Ordering::Relaxed)
     }
 }
 

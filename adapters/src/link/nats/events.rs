@@ -4,7 +4,7 @@
 //! before its own state follows. So events are only a hint to look: what counts is
 //! how many connections the client has made and which server it now knows.
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
@@ -21,6 +21,8 @@ use super::inbox::Readers;
 pub(super) struct Shared {
     pub(super) news: News,
     pub(super) readers: Readers,
+    /// Messages dropped by the client, of any subscription.
+    pub(super) dropped: AtomicU64,
     client: OnceLock<Weak<Client>>,
     /// Id of the server last told of, and its number for this client: together
     /// they differ for every connection.
@@ -45,7 +47,11 @@ impl Shared {
             Event::Connected => self.hear_connected().await,
             Event::Disconnected => self.news.disconnected(),
             Event::LameDuckMode => self.news.note(LinkEvent::LameDuck),
-            Event::SlowConsumer(_) => self.news.note(LinkEvent::SlowConsumer),
+            Event::SlowConsumer(_) => {
+                // Relaxed: a count of its own.
+                self.dropped.fetch_add(1, Ordering::Relaxed);
+                self.news.note(LinkEvent::SlowConsumer);
+            }
             Event::ServerError(ServerError::Other(text)) => {
                 self.news.note(LinkEvent::Error(text.into()));
             }

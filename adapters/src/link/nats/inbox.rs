@@ -1,6 +1,7 @@
 //! Messages of one subscription.
 
 use std::pin::Pin;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::{Context, Poll};
 
@@ -48,6 +49,8 @@ pub(super) struct NatsInbox {
     connection: Option<u64>,
     /// Messages read so far.
     read: u64,
+    /// Messages that the client had dropped before.
+    dropped: u64,
 }
 
 impl NatsInbox {
@@ -58,6 +61,7 @@ impl NatsInbox {
             reader: shared.readers.add(),
             connection: shared.news.connection(),
             read: 0,
+            dropped: shared.dropped.load(Ordering::Relaxed),
             shared,
         }
     }
@@ -93,5 +97,11 @@ impl Inbox for NatsInbox {
             once(self.subscriber.drain())
         };
         asked == Poll::Ready(Ok(()))
+    }
+
+    /// The client tells by an event, which may come a moment late.
+    fn dropped(&self) -> u64 {
+        let all = self.shared.dropped.load(Ordering::Relaxed);
+        all.saturating_sub(self.dropped)
     }
 }

@@ -7,7 +7,6 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use futures_core::future::BoxFuture;
-use jetbus_core::delivery::DeliveryEvent;
 use jetbus_core::jetstream::ack::Meta;
 use jetbus_core::jetstream::pull::{self, Pull, PullEvent, Received};
 use jetbus_core::jetstream::recall::{Finding, Known};
@@ -95,8 +94,8 @@ pub(super) struct Found {
     pub(super) back: Vec<Outbound>,
     /// What came meanwhile.
     pub(super) held: Vec<(Meta, Message)>,
-    /// Whether the consumer is another one.
-    pub(super) renewed: bool,
+    /// Whether another process turned out to read the consumer.
+    pub(super) shared: bool,
 }
 
 impl Feed {
@@ -174,6 +173,10 @@ impl Feed {
             return;
         }
         if !std::mem::replace(&mut stream.begun, true) {
+            return stream.pull.handle(now, pull::Input::Connected);
+        }
+        if stream.line.shared && matches!(self.phase, Phase::Open) {
+            // What did not come may be another's.
             return stream.pull.handle(now, pull::Input::Connected);
         }
         // What was received before is read; what was not is lost.
@@ -289,13 +292,14 @@ impl Feed {
             let meta = consumer::local_meta(self.received, self.bus.runtime.wall());
             return Some((meta, message));
         };
+        let dropped = self.inbox.as_ref().is_some_and(|inbox| inbox.dropped() > 0);
         let Received::Delivery(meta) = stream.pull.receive(now, &message) else {
-            if message.status.is_some() && stream.line.lacks(&message) {
+            if message.status.is_some() && stream.line.lacks(&message, dropped) {
                 self.leave(now);
             }
             return None;
         };
-        if !stream.line.received(&meta, &message) || self.phase.is_stopped() {
+        if !stream.line.received(&meta, &message, dropped) || self.phase.is_stopped() {
             return Some((meta, message));
         }
         stream.line.held.push((meta, message));
@@ -371,21 +375,18 @@ impl Feed {
         self.phase = Phase::Open;
         self.inbox = Some(moved.inbox);
         let line = &mut stream.line;
-        let mut renewed = std::mem::take(&mut line.stale);
+        line.stale = false;
+        let mut shared = false;
         match moved.recalled {
             Ok(recalled) => {
-                let shared = recalled.finding == Finding::Shared;
-                if shared && !line.shared {
-                    lanes.tell_delivery(&DeliveryEvent::SharedConsumer);
-                }
+                shared = recalled.finding == Finding::Shared;
                 if let Finding::Lost { count } = recalled.finding {
                     lanes.tell_pull(PullNews::Lost { count });
                 }
-                renewed |= recalled.finding == Finding::Another;
                 line.recalled(&recalled, shared);
             }
             Err(error) => {
-                line.reach.settle(line.reach.at());
+                line.reach.give_up();
                 match error {
                     // Pulling shows it too, and leads to its repair.
                     NotRecalled::Refused(error) if error.is_not_found() => {}
@@ -409,7 +410,7 @@ impl Feed {
             lost: moved.lost,
             back: moved.back,
             held: std::mem::take(&mut line.held),
-            renewed,
+            shared,
         }))
     }
 

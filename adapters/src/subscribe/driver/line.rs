@@ -8,6 +8,9 @@ use jetbus_core::{Message, Outbound, Subject};
 
 use super::super::consumer::Place;
 
+/// After how many deliveries in a row a consumer is no longer taken for shared.
+const ALONE: u64 = 1_000;
+
 /// What a feed has received, what it waits for, and what it knows of others.
 #[derive(Debug)]
 pub(super) struct Line {
@@ -18,8 +21,10 @@ pub(super) struct Line {
     /// Received beyond a gap. No more than was asked for: nothing more is pulled until
     /// the gap is looked after.
     pub(super) held: Vec<(Meta, Message)>,
-    /// Others read the consumer: a gap says nothing.
+    /// Others read the consumer: what does not come may be theirs.
     pub(super) shared: bool,
+    /// Deliveries in a row since another process got one.
+    alone: u64,
     /// What still comes is of a consumer that is no more.
     pub(super) stale: bool,
     /// Given back to the server and not yet come again. No more than the consumer's
@@ -31,10 +36,11 @@ impl Line {
     pub(super) const fn new(place: Place) -> Self {
         Self {
             reach: Reach::new(place.delivered),
+            shared: place.others,
+            alone: 0,
             place,
             reply: None,
             held: Vec::new(),
-            shared: false,
             stale: false,
             returned: BTreeSet::new(),
         }
@@ -46,14 +52,18 @@ impl Line {
             self.returned.clear();
         }
         self.reach = Reach::new(place.delivered);
+        self.shared = place.others;
         self.place = place;
         self.reply = None;
-        self.shared = false;
         self.stale = true;
     }
 
-    /// A message was received. Says whether others before it are missing.
-    pub(super) fn received(&mut self, meta: &Meta, message: &Message) -> bool {
+    /// A message was received; `dropped`: some were dropped on the way to this inbox.
+    /// Says whether others before it are missing, and it is to be held until it is known
+    /// which.
+    ///
+    /// Over a connection that holds and drops nothing, a gap is what others were given.
+    pub(super) fn received(&mut self, meta: &Meta, message: &Message, dropped: bool) -> bool {
         if self.stale {
             return false;
         }
@@ -62,35 +72,44 @@ impl Line {
             // A copy: the reply shares its memory with the whole message.
             self.reply = message.reply.as_ref().map(|reply| reply.as_str().into());
         }
-        if self.shared {
-            self.reach.skip_to(meta);
-            return false;
+        let gap = self.reach.is_gap(meta);
+        if gap && (self.place.own || dropped && !self.shared) {
+            self.reach.hold(meta);
+            return true;
         }
-        self.reach.received(meta)
+        self.alone = if gap { 0 } else { self.alone + 1 };
+        // Whoever has not been given anything for so long is not there any more.
+        self.shared = gap || self.shared && self.alone < ALONE;
+        self.reach.skip_to(meta);
+        false
     }
 
-    /// Whether a heartbeat says that not all has come which was sent before it.
-    pub(super) fn lacks(&self, word: &Message) -> bool {
+    /// Whether a heartbeat says that not all has come which was sent before it;
+    /// `dropped` as above.
+    pub(super) fn lacks(&self, word: &Message, dropped: bool) -> bool {
         let Some(last) = word.headers.get("Nats-Last-Consumer") else {
             return false;
         };
         let last = last.parse().unwrap_or(0);
-        !(self.shared || self.stale) && self.reach.lacks(last)
+        let lost = self.place.own || dropped && !self.shared;
+        lost && !self.stale && self.reach.lacks(last)
     }
 
     /// What was lost is known, and asked for again.
     pub(super) fn recalled(&mut self, recalled: &Recalled, shared: bool) {
         // It may have come less far than was received: a server that died forgets.
         self.reach = Reach::new(recalled.to);
+        self.alone = 0;
         self.shared = shared;
         self.place.made.clone_from(&recalled.created);
     }
 
-    /// Something is said of a message.
+    /// Something is said of a message, perhaps of another feed.
     pub(super) fn said(&mut self, word: &Outbound) {
         if !self.shared
             && word.payload.starts_with(b"-NAK")
             && let Some(meta) = Meta::parse(&word.subject)
+            && meta.stream == *self.place.stream
         {
             self.returned.insert(meta.stream_seq);
         }

@@ -24,23 +24,19 @@ impl Reach {
         }
     }
 
-    /// A delivery was received. Says whether others before it are missing, of which
-    /// it is the first to show or one more.
-    pub fn received(&mut self, meta: &Meta) -> bool {
-        let (consumer_seq, stream_seq) = (meta.consumer_seq, meta.stream_seq);
-        if self.beyond.is_empty() && consumer_seq <= self.at.consumer_seq.saturating_add(1) {
-            self.at.consumer_seq = self.at.consumer_seq.max(consumer_seq);
-            self.at.stream_seq = self.at.stream_seq.max(stream_seq);
-            return false;
-        }
-        let here = Position {
-            consumer_seq,
-            stream_seq,
-        };
-        if consumer_seq > self.at.consumer_seq && !self.beyond.contains(&here) {
+    /// Whether deliveries before this one have not come, or it comes beyond such.
+    #[must_use]
+    pub fn is_gap(&self, meta: &Meta) -> bool {
+        let next = self.at.consumer_seq.saturating_add(1);
+        !self.beyond.is_empty() || meta.consumer_seq > next
+    }
+
+    /// A delivery came beyond a gap that is to be looked after.
+    pub fn hold(&mut self, meta: &Meta) {
+        let here = position(meta);
+        if here.consumer_seq > self.at.consumer_seq && !self.beyond.contains(&here) {
             self.beyond.push(here);
         }
-        true
     }
 
     /// Whether deliveries up to this sequence of the consumer, which the server says it
@@ -50,19 +46,24 @@ impl Reach {
         consumer_seq > self.at.consumer_seq || !self.beyond.is_empty()
     }
 
-    /// Takes a delivery as received without asking what came before it.
+    /// A delivery was received; what came before it is not asked for.
     pub fn skip_to(&mut self, meta: &Meta) {
-        self.settle(Position {
-            consumer_seq: meta.consumer_seq,
-            stream_seq: meta.stream_seq,
-        });
+        self.reaches(position(meta));
     }
 
-    /// What was missing up to `to` is looked after.
-    pub fn settle(&mut self, to: Position) {
-        for position in std::mem::take(&mut self.beyond).into_iter().chain([to]) {
-            self.at.consumer_seq = self.at.consumer_seq.max(position.consumer_seq);
-            self.at.stream_seq = self.at.stream_seq.max(position.stream_seq);
+    /// What came beyond a gap is as good as the rest: nobody looks after the gap.
+    pub fn give_up(&mut self) {
+        for position in std::mem::take(&mut self.beyond) {
+            self.reaches(position);
+        }
+    }
+
+    const fn reaches(&mut self, to: Position) {
+        if to.consumer_seq > self.at.consumer_seq {
+            self.at.consumer_seq = to.consumer_seq;
+        }
+        if to.stream_seq > self.at.stream_seq {
+            self.at.stream_seq = to.stream_seq;
         }
     }
 
@@ -76,5 +77,12 @@ impl Reach {
     #[must_use]
     pub fn beyond(&self) -> &[Position] {
         &self.beyond
+    }
+}
+
+const fn position(meta: &Meta) -> Position {
+    Position {
+        consumer_seq: meta.consumer_seq,
+        stream_seq: meta.stream_seq,
     }
 }

@@ -15,7 +15,6 @@ pub(super) struct Table<C, S> {
     places: Box<[Option<Entry<C, S>>]>,
     /// Leaves of a hash as many of its high bits as number a place.
     shift: u32,
-    len: usize,
 }
 
 #[derive(Debug)]
@@ -38,7 +37,7 @@ impl<C, S> Clone for Entry<C, S> {
 
 impl<C, S> Table<C, S> {
     pub(super) fn empty() -> Self {
-        Self::of(0, std::iter::empty())
+        Self::of(Vec::new())
     }
 
     /// The topic of this name, whose hash is `hash`.
@@ -62,25 +61,24 @@ impl<C, S> Table<C, S> {
             name: Arc::clone(&topic.name),
             topic: Arc::clone(topic),
         };
-        let entries = self.entries().cloned().chain(std::iter::once(new));
-        Self::of(self.len + 1, entries)
+        let mut entries: Vec<_> = self.entries().cloned().collect();
+        entries.push(new);
+        Self::of(entries)
     }
 
-    /// This table without the topic of this name, which it has.
+    /// This table without the topic of this name.
     pub(super) fn without(&self, name: &str) -> Self {
-        let rest = self.entries().filter(|entry| *entry.name != *name).cloned();
-        Self::of(self.len.saturating_sub(1), rest)
+        let rest = self.entries().filter(|entry| *entry.name != *name);
+        Self::of(rest.cloned().collect())
     }
 
-    /// A table of `len` entries.
-    fn of(len: usize, entries: impl Iterator<Item = Entry<C, S>>) -> Self {
-        let places = (2 * len).next_power_of_two().max(2);
+    fn of(entries: Vec<Entry<C, S>>) -> Self {
+        let places = (2 * entries.len()).next_power_of_two().max(2);
         let mut table = Self {
             places: std::iter::repeat_with(|| None).take(places).collect(),
             shift: u64::BITS - places.ilog2(),
-            len,
         };
-        for entry in entries.take(len) {
+        for entry in entries {
             let first = table.first_place(entry.hash);
             let free = (first..first + places)
                 .map(|at| table.wrap(at))
@@ -162,9 +160,9 @@ mod tests {
     fn at_most_every_other_place_is_taken() {
         let names = names();
         let mut table = table(&names, |n| n as u64);
-        for name in &names {
+        for (n, name) in names.iter().enumerate() {
+            assert_eq!(table.entries().count(), names.len() - n);
             assert!(2 * table.entries().count() <= table.places.len());
-            assert_eq!(table.entries().count(), table.len);
             table = table.without(name);
         }
         assert_eq!(table.places.len(), 2);

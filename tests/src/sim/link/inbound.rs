@@ -20,6 +20,9 @@ pub(super) struct Subscription {
     /// On the way in, with the time of arrival, which only grows.
     held: VecDeque<(Time, Message)>,
     pub(super) reader: Option<Waker>,
+    /// Messages that never arrived though the connection held, as when a client drops
+    /// them.
+    dropped: u64,
 }
 
 impl Subscription {
@@ -42,6 +45,7 @@ impl Subscription {
                 Poll::Pending => break,
             };
             if rng.chance(faults.lose_in) {
+                self.dropped += 1;
                 lost.push(message);
                 continue;
             }
@@ -62,13 +66,18 @@ impl Subscription {
     pub(super) fn cut(&mut self, now: Time, faults: &Faults, rng: &mut Rng) -> Vec<Message> {
         let mut lost = self.take_in(now, faults, rng, &mut Context::from_waker(Waker::noop()));
         self.inner = None;
+        // What is cut before something that still arrives leaves a gap, which counts.
+        let (mut cut, mut gaps) = (0, 0);
         self.held.retain(|(_, message)| {
-            let cut = rng.chance(faults.cut);
-            if cut {
+            if rng.chance(faults.cut) {
                 lost.push(message.clone());
+                cut += 1;
+                return false;
             }
-            !cut
+            gaps = cut;
+            true
         });
+        self.dropped += gaps;
         lost
     }
 
@@ -99,6 +108,7 @@ impl FaultyInbox {
             inner,
             held: VecDeque::new(),
             reader: None,
+            dropped: 0,
         };
         let id = wire.with(|state| {
             if (state.up, state.breaks) != seen {
@@ -143,6 +153,11 @@ impl Inbox for FaultyInbox {
             (wire.watcher)(Sight::Arrived(message));
         }
         next
+    }
+
+    fn dropped(&self) -> u64 {
+        let Self { wire, id, .. } = self;
+        wire.with(|state| state.subscriptions.get(id).map_or(0, |sub| sub.dropped))
     }
 }
 

@@ -46,6 +46,8 @@ pub(super) struct World {
     last_redriven: u64,
     /// What the server knows of the messages that were delivered.
     pub(super) there: BTreeMap<u64, There>,
+    /// In the order of settling.
+    settled: Vec<u64>,
     delivered: BTreeMap<u64, u64>,
     /// How often before it came here first.
     crashes: BTreeMap<u64, u64>,
@@ -70,6 +72,7 @@ impl World {
             last: REDRIVEN,
             last_redriven: 0,
             there: BTreeMap::new(),
+            settled: Vec::new(),
             delivered: BTreeMap::new(),
             crashes: BTreeMap::new(),
             running: Vec::new(),
@@ -104,6 +107,9 @@ impl World {
             // What the server has settled stays settled.
             if self.there[&seq] != There::Settled {
                 self.there.insert(seq, there);
+                if there == There::Settled {
+                    self.settled.push(seq);
+                }
             }
         }
         for event in out.events {
@@ -394,14 +400,13 @@ impl World {
                 }
             }
             Op::Repeat(number) => {
-                // Of the last few, so that those settled are still remembered.
-                let recent = self.there.iter().rev().take(self.config.window / 2);
-                let candidates: Vec<_> = recent
-                    .filter(|(_, there)| !matches!(there, There::Back(_)))
-                    .map(|(seq, _)| *seq)
-                    .collect();
+                // Of those settled the last few, which are still remembered.
+                let pending = |there: &There| matches!(there, There::Pending(_));
+                let pending = self.there.iter().filter(|(_, there)| pending(there));
+                let settled = self.settled.iter().rev().take(self.config.window / 2);
+                let candidates: Vec<_> = pending.map(|(seq, _)| seq).chain(settled).collect();
                 if self.online && !candidates.is_empty() {
-                    self.send(candidates[number % candidates.len()])?;
+                    self.send(*candidates[number % candidates.len()])?;
                 }
             }
             Op::Wait(millis) => self.wait(millis)?,
