@@ -97,16 +97,31 @@ const CHUNK: usize = 8 * 1_024;
 /// Makes subjects out of text, many to an allocation. One that is kept keeps its
 /// whole chunk.
 #[derive(Debug, Default)]
-pub struct Writer(BytesMut);
+pub struct Writer {
+    chunk: BytesMut,
+    last: Option<Subject>,
+}
 
 impl Writer {
     /// A subject with this text.
     pub fn write(&mut self, text: &str) -> Subject {
-        if self.0.capacity() < text.len() {
-            self.0.reserve(CHUNK.max(text.len()));
+        if self.chunk.capacity() < text.len() {
+            self.chunk.reserve(CHUNK.max(text.len()));
         }
-        self.0.extend_from_slice(text.as_bytes());
-        Subject(self.0.split().freeze())
+        self.chunk.extend_from_slice(text.as_bytes());
+        Subject(self.chunk.split().freeze())
+    }
+
+    /// As [`write`](Self::write), for text that is mostly that of the last call: then
+    /// the memory is shared.
+    pub fn write_again(&mut self, text: &str) -> Subject {
+        match &self.last {
+            Some(last) if last == text => last.clone(),
+            _ => {
+                let subject = self.write(text);
+                self.last.insert(subject).clone()
+            }
+        }
     }
 }
 
@@ -361,6 +376,9 @@ mod tests {
         let all: Vec<_> = (0..1_000).map(|n| writer.write(&n.to_string())).collect();
         assert_eq!(writer.write(&long), *long);
         assert!(all.iter().enumerate().all(|(n, s)| *s == *n.to_string()));
+        let again = ["a", "a", "b", "a"].map(|text| writer.write_again(text));
+        assert_eq!(again, ["a", "a", "b", "a"].map(Subject::from));
+        assert_eq!(again[0].0.as_ptr(), again[1].0.as_ptr());
         let [first, second, ..] = &*all else {
             unreachable!()
         };

@@ -21,6 +21,7 @@ pub mod failure;
 pub mod matrix;
 pub mod outside;
 pub mod peer;
+pub mod proxy;
 pub mod python;
 pub mod raw;
 pub mod server;

@@ -105,13 +105,23 @@ impl Meta {
     }
 }
 
+/// So many digits always fit.
+const FIT: usize = 19;
+
 fn digits(token: &[u8]) -> Option<u64> {
     if token.is_empty() {
         return None;
     }
-    token.iter().try_fold(0, |number: u64, byte| {
-        let digit = byte.checked_sub(b'0').filter(|digit| *digit < 10)?;
-        number.checked_mul(10)?.checked_add(u64::from(digit))
+    let digit = |byte: &u8| {
+        let digit = byte.wrapping_sub(b'0');
+        (digit < 10).then_some(u64::from(digit))
+    };
+    let (fit, more) = token.split_at(token.len().min(FIT));
+    let number = fit
+        .iter()
+        .try_fold(0, |number, byte| Some(number * 10 + digit(byte)?))?;
+    more.iter().try_fold(number, |number: u64, byte| {
+        number.checked_mul(10)?.checked_add(digit(byte)?)
     })
 }
 

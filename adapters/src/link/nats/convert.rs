@@ -25,7 +25,7 @@ impl Texts {
             description: message.description.unwrap_or_default().into(),
         });
         Message {
-            subject: self.subjects.write(message.subject.as_str()),
+            subject: self.subjects.write_again(message.subject.as_str()),
             reply: message
                 .reply
                 .map(|reply| self.subjects.write(reply.as_str())),
