@@ -103,6 +103,9 @@ pub struct Delivery<T> {
     /// a crash.
     pardoned: Recent<u64>,
     seen: Seen,
+    /// The highest stream sequence ever heard of, of what is not redriven: nothing is
+    /// known of what is beyond, also when the consumer was made again.
+    newest: u64,
     shares: Shares,
     batches: Batches,
     /// Empty places that count as free.
@@ -136,6 +139,7 @@ impl<T: Clone> Delivery<T> {
             settled: Recent::new(config.window.saturating_mul(REMEMBERED), random.next()),
             pardoned: Recent::new(config.window, random.next()),
             seen: Seen::default(),
+            newest: 0,
             shares: Shares::new(config.key_share, random.next()),
             batches: Batches::new(config.batch),
             random,

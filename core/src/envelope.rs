@@ -219,6 +219,12 @@ pub fn raw_key(headers: &Headers) -> Option<&str> {
         .filter(|key| !key.is_empty())
 }
 
+/// The same, sharing the headers' memory.
+#[must_use]
+pub fn raw_key_bytes(headers: &Headers) -> Option<Bytes> {
+    raw_key(headers).map(|key| headers.share(key))
+}
+
 /// The message id (`Nats-Msg-Id`) of an event on a topic, `<event_id>/<topic>`:
 /// the server drops duplicates per stream, and one event may go to two topics of
 /// a stream.

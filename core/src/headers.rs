@@ -1,15 +1,18 @@
 //! Message headers.
 
 use std::fmt;
-use std::sync::Arc;
+
+use bytes::{BufMut, Bytes, BytesMut};
 
 /// An ordered list of names and values. Clones share it; empty ones own no memory.
 ///
 /// Names compare as written, as nats-server does for the headers it acts on.
 #[derive(Clone, Default, PartialEq, Eq)]
-pub struct Headers(Option<Arc<Vec<Line>>>);
-
-type Line = (Box<str>, Box<str>);
+pub struct Headers(
+    /// Lines `name:value`, each with its line break: no name holds the one, no value
+    /// the other.
+    Bytes,
+);
 
 /// Why a header was refused. Nothing was sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,21 +53,19 @@ impl Headers {
     /// No headers.
     #[must_use]
     pub const fn new() -> Self {
-        Self(None)
+        Self(Bytes::new())
     }
 
-    /// Appends a header; one of the same name stays.
+    /// Appends a header; one of the same name stays. Copies those that are there.
     ///
     /// # Errors
     /// When `name` or `value` could not be sent as one header line.
     pub fn append(&mut self, name: &str, value: &str) -> Result<(), HeaderError> {
-        if name.is_empty() || !name.bytes().all(|b| b.is_ascii_graphic() && b != b':') {
-            return Err(HeaderError::Name { name: name.into() });
-        }
-        if value.contains(['\r', '\n']) {
-            return Err(HeaderError::Value { name: name.into() });
-        }
-        self.lines_mut().push((name.into(), value.into()));
+        check(name, value)?;
+        let mut block = Vec::with_capacity(self.0.len() + line_len(name, value));
+        block.extend_from_slice(&self.0);
+        write(&mut block, name, value);
+        self.0 = Bytes::from(block);
         Ok(())
     }
 
@@ -73,32 +74,41 @@ impl Headers {
     /// # Errors
     /// As [`append`](Self::append).
     pub fn insert(&mut self, name: &str, value: &str) -> Result<(), HeaderError> {
-        let before = self.0.as_ref().map_or(0, |lines| lines.len());
-        self.append(name, value)?;
-        let mut index = 0;
-        self.lines_mut().retain(|(n, _)| {
-            index += 1;
-            index > before || **n != *name
-        });
+        check(name, value)?;
+        let mut block = Vec::with_capacity(self.0.len() + line_len(name, value));
+        for (other, value) in self.iter().filter(|(other, _)| *other != name) {
+            write(&mut block, other, value);
+        }
+        write(&mut block, name, value);
+        self.0 = Bytes::from(block);
         Ok(())
     }
 
     /// The first value of `name`.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.iter().find_map(|(n, v)| (n == name).then_some(v))
+        let mut lines = self.0.split(|b| *b == b'\n');
+        let value = lines.find_map(|line| {
+            let (is_name, rest) = line.split_at_checked(name.len())?;
+            let value = rest.strip_prefix(b":")?;
+            (is_name == name.as_bytes()).then_some(value)
+        });
+        // UTF-8 at every construction.
+        std::str::from_utf8(value?).ok()
     }
 
     /// All headers in order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        let lines = self.0.iter().flat_map(|lines| lines.iter());
-        lines.map(|(n, v)| (&**n, &**v))
+        // UTF-8 at every construction.
+        let text = std::str::from_utf8(&self.0).unwrap_or_default();
+        text.split_terminator('\n')
+            .filter_map(|line| line.split_once(':'))
     }
 
     /// Whether there are none.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
-        self.0.is_none()
+        self.0.is_empty()
     }
 
     /// Bytes that these headers take on the wire (`NATS/1.0`, the lines, the
@@ -112,10 +122,60 @@ impl Headers {
         "NATS/1.0\r\n".len() + lines + 2
     }
 
-    /// The lines, to add one: never left empty.
-    fn lines_mut(&mut self) -> &mut Vec<Line> {
-        Arc::make_mut(self.0.get_or_insert_default())
+    /// `part`, which came from here, sharing these headers' memory.
+    pub(crate) fn share(&self, part: &str) -> Bytes {
+        self.0.slice_ref(part.as_bytes())
     }
+}
+
+/// Bytes of headers carved from one allocation.
+const CHUNK: usize = 8 * 1_024;
+
+/// Writes the headers of many messages, many to an allocation. Headers that are kept
+/// keep their whole chunk.
+#[derive(Debug, Default)]
+pub struct Writer(BytesMut);
+
+impl Writer {
+    /// Appends a header to those being written; one of the same name stays.
+    ///
+    /// # Errors
+    /// As [`Headers::append`].
+    pub fn append(&mut self, name: &str, value: &str) -> Result<(), HeaderError> {
+        check(name, value)?;
+        let len = line_len(name, value);
+        if self.0.capacity() - self.0.len() < len {
+            self.0.reserve(CHUNK.max(len));
+        }
+        write(&mut self.0, name, value);
+        Ok(())
+    }
+
+    /// What was written since the last time.
+    pub fn finish(&mut self) -> Headers {
+        Headers(self.0.split().freeze())
+    }
+}
+
+fn check(name: &str, value: &str) -> Result<(), HeaderError> {
+    if name.is_empty() || !name.bytes().all(|b| b.is_ascii_graphic() && b != b':') {
+        return Err(HeaderError::Name { name: name.into() });
+    }
+    if value.bytes().any(|b| b == b'\r' || b == b'\n') {
+        return Err(HeaderError::Value { name: name.into() });
+    }
+    Ok(())
+}
+
+fn line_len(name: &str, value: &str) -> usize {
+    name.len() + 1 + value.len() + 1
+}
+
+fn write(block: &mut impl BufMut, name: &str, value: &str) {
+    block.put_slice(name.as_bytes());
+    block.put_u8(b':');
+    block.put_slice(value.as_bytes());
+    block.put_u8(b'\n');
 }
 
 /// Values may be secret: only names and lengths are shown.
@@ -151,6 +211,55 @@ mod tests {
         assert!(headers.append("", "x").is_err());
         assert!(headers.is_empty());
         assert_eq!(headers.wire_len(), 0);
+    }
+
+    #[test]
+    fn values_may_be_empty_or_look_like_headers() {
+        let mut headers = Headers::new();
+        headers.append("a", "").unwrap();
+        headers.append("b", "c: d").unwrap();
+        headers.append("e", " ä").unwrap();
+        let all = [("a", ""), ("b", "c: d"), ("e", " ä")];
+        assert_eq!(headers.iter().collect::<Vec<_>>(), all);
+        let wire = "NATS/1.0\r\na: \r\nb: c: d\r\ne:  ä\r\n\r\n";
+        assert_eq!(headers.wire_len(), wire.len());
+    }
+
+    #[test]
+    fn clones_share_and_changes_do_not_show_in_them() {
+        let mut headers = Headers::new();
+        headers.append("a", "1").unwrap();
+        let before = headers.clone();
+        headers.insert("a", "2").unwrap();
+        assert_eq!((before.get("a"), headers.get("a")), (Some("1"), Some("2")));
+        let value = headers.get("a").unwrap();
+        assert_eq!(headers.share(value).as_ptr(), value.as_ptr());
+    }
+
+    #[test]
+    fn written_headers_share_chunks_and_outgrow_them() {
+        let mut writer = Writer::default();
+        let long = "x".repeat(3 * CHUNK);
+        let all: Vec<_> = (0..1_000)
+            .map(|n| {
+                writer.append("a", &n.to_string()).unwrap();
+                assert!(writer.append("a b", "x").is_err());
+                writer.append("b", "").unwrap();
+                writer.finish()
+            })
+            .collect();
+        writer.append("long", &long).unwrap();
+        assert_eq!(writer.finish().get("long"), Some(&*long));
+        assert!(writer.finish().is_empty());
+        for (n, headers) in all.iter().enumerate() {
+            let n = n.to_string();
+            assert_eq!(headers.iter().collect::<Vec<_>>(), [("a", &*n), ("b", "")]);
+        }
+        let [first, second, ..] = &*all else {
+            unreachable!()
+        };
+        let end = first.0.as_ptr_range().end;
+        assert_eq!(end, second.0.as_ptr());
     }
 
     #[test]

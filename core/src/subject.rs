@@ -5,7 +5,7 @@
 use std::borrow::Borrow;
 use std::fmt;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 /// A subject or pattern as it travels: cheap to clone, always UTF-8.
 ///
@@ -88,6 +88,40 @@ impl fmt::Display for Subject {
 impl fmt::Debug for Subject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(self.as_str(), f)
+    }
+}
+
+/// Bytes of subjects carved from one allocation.
+const CHUNK: usize = 8 * 1_024;
+
+/// Makes subjects out of text, many to an allocation. One that is kept keeps its
+/// whole chunk.
+#[derive(Debug, Default)]
+pub struct Writer {
+    chunk: BytesMut,
+    last: Option<Subject>,
+}
+
+impl Writer {
+    /// A subject with this text.
+    pub fn write(&mut self, text: &str) -> Subject {
+        if self.chunk.capacity() < text.len() {
+            self.chunk.reserve(CHUNK.max(text.len()));
+        }
+        self.chunk.extend_from_slice(text.as_bytes());
+        Subject(self.chunk.split().freeze())
+    }
+
+    /// As [`write`](Self::write), for text that is mostly that of the last call: then
+    /// the memory is shared.
+    pub fn write_again(&mut self, text: &str) -> Subject {
+        match &self.last {
+            Some(last) if last == text => last.clone(),
+            _ => {
+                let subject = self.write(text);
+                self.last.insert(subject).clone()
+            }
+        }
     }
 }
 
@@ -333,5 +367,22 @@ mod tests {
         let no = [("a.*", "b.*"), ("a.*", "a"), ("a.>", "a"), ("a.b", "a.c")];
         assert!(yes.iter().all(|(a, b)| overlap(a, b) && overlap(b, a)));
         assert!(!no.iter().any(|(a, b)| overlap(a, b) || overlap(b, a)));
+    }
+
+    #[test]
+    fn written_subjects_share_chunks_and_outgrow_them() {
+        let mut writer = Writer::default();
+        let long = "x".repeat(3 * CHUNK);
+        let all: Vec<_> = (0..1_000).map(|n| writer.write(&n.to_string())).collect();
+        assert_eq!(writer.write(&long), *long);
+        assert!(all.iter().enumerate().all(|(n, s)| *s == *n.to_string()));
+        let again = ["a", "a", "b", "a"].map(|text| writer.write_again(text));
+        assert_eq!(again, ["a", "a", "b", "a"].map(Subject::from));
+        assert_eq!(again[0].0.as_ptr(), again[1].0.as_ptr());
+        let [first, second, ..] = &*all else {
+            unreachable!()
+        };
+        let end = first.0.as_ptr_range().end;
+        assert_eq!(end, second.0.as_ptr());
     }
 }

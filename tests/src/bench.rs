@@ -64,6 +64,27 @@ impl Report {
         self.add(case, "time", "ns", ours, Some(peer));
     }
 
+    /// Adds the medians of rounds that alternated, and prints how far apart the
+    /// ratios of the pairs were.
+    pub fn rounds(
+        &mut self,
+        case: &str,
+        metric: &'static str,
+        unit: &'static str,
+        ours: Vec<f64>,
+        peer: Vec<f64>,
+    ) {
+        let mut ratios: Vec<_> = ours.iter().zip(&peer).map(|(a, b)| a / b).collect();
+        ratios.sort_by(f64::total_cmp);
+        self.add(case, metric, unit, median(ours), Some(median(peer)));
+        if let (Some(least), Some(most)) = (ratios.first(), ratios.last()) {
+            println!(
+                "{:<44} {metric:<12} ratios of the rounds {least:.2} to {most:.2}",
+                ""
+            );
+        }
+    }
+
     /// Adds a figure that was measured otherwise.
     pub fn add(
         &mut self,

@@ -1,4 +1,5 @@
-//! A network between a client and a server that can be held up and cut.
+//! A network between a client and a server that can be held up and cut, and that counts
+//! the acknowledgements that pass.
 
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -7,11 +8,24 @@ use std::thread;
 
 use crate::failure::{Doing as _, Failure};
 
+/// What ends every acknowledgement on the wire.
+const ACK: &[u8] = b"+ACK\r\n";
+
 /// Passes connections on to a server. Ends with its handle.
 #[derive(Debug)]
 pub struct Proxy {
     address: SocketAddr,
     shared: Arc<Shared>,
+}
+
+/// What clients have written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Acks {
+    /// Acknowledgements.
+    pub all: usize,
+    /// How often one or more of them could be read. There were at least as many
+    /// writes.
+    pub reads: usize,
 }
 
 #[derive(Debug, Default)]
@@ -27,6 +41,7 @@ struct State {
     /// Counts cuts: what was read before one goes nowhere after it.
     cuts: u64,
     over: bool,
+    acks: Acks,
     open: Vec<TcpStream>,
 }
 
@@ -56,6 +71,12 @@ impl Proxy {
     #[must_use]
     pub fn url(&self) -> String {
         format!("nats://{}", self.address)
+    }
+
+    /// The acknowledgements until now.
+    #[must_use]
+    pub fn acks(&self) -> Acks {
+        self.shared.state().acks
     }
 
     /// Keeps what the server sends from now on.
@@ -105,10 +126,25 @@ impl Shared {
         Ok(())
     }
 
+    /// Counts the acknowledgements in what was read; `tail` is what was read before and
+    /// may be the beginning of one.
+    fn count(&self, tail: &mut Vec<u8>, read: &[u8]) {
+        tail.extend_from_slice(read);
+        let acks = tail.windows(ACK.len()).filter(|part| *part == ACK).count();
+        tail.drain(..tail.len().saturating_sub(ACK.len() - 1));
+        let mut state = self.state();
+        state.acks.all += acks;
+        state.acks.reads += usize::from(acks > 0);
+    }
+
     /// Copies bytes until either side ends.
     fn pass(&self, mut from: TcpStream, mut to: TcpStream, cuts: u64, to_client: bool) {
         let mut buffer = [0; 16_384];
+        let mut tail = Vec::new();
         while let Ok(len @ 1..) = from.read(&mut buffer) {
+            if !to_client {
+                self.count(&mut tail, &buffer[..len]);
+            }
             let mut state = self.state();
             while to_client && state.held {
                 state = (self.changed.wait(state)).unwrap_or_else(PoisonError::into_inner);

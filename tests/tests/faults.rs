@@ -7,7 +7,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_lite::{StreamExt as _, future};
-use jetbus::{Builder, Bus, Delivery, Event, NatsOptions, News, Outcome, PublishError, PullNews};
+use jetbus::{
+    Builder, Bus, Delivery, Event, NatsOptions, News, Outcome, PublishError, PullNews, Settle,
+};
 use jetbus_tests::admin::Admin;
 use jetbus_tests::matrix::Env;
 use jetbus_tests::proxy::Proxy;
@@ -17,6 +19,7 @@ use jetbus_tests::{Server, on_servers};
 on_servers! {
     a_frozen_server_is_noticed_and_handling_resumes,
     a_killed_server_loses_nothing_and_keeps_order,
+    acknowledgements_of_many_events_share_writes,
     an_idle_subscription_is_served_at_once_after_a_restart,
     what_a_cut_connection_loses_comes_at_once_and_in_order,
     what_is_handled_while_the_server_is_down_is_not_handled_again,
@@ -267,5 +270,38 @@ async fn a_frozen_server_is_noticed_and_handling_resumes(env: Env) {
     .await;
     assert_eq!(seen.first_by_key(), in_order(5, 8));
     subscription.stop().await;
+    bus.close().await;
+}
+
+/// The proxy reads as fast as it can: had each acknowledgement a write of its own, it
+/// would read most of them one by one.
+async fn acknowledgements_of_many_events_share_writes(env: Env) {
+    const ALL: u32 = 1_000;
+    let proxy = Proxy::start(server(&env).address()).unwrap();
+    let bus = Builder::nats(NatsOptions::new(proxy.url()))
+        .runtime(Arc::clone(env.runtime()))
+        .open()
+        .await
+        .unwrap();
+    let mut deliveries = bus
+        .subscribe("orders.placed")
+        .group("billing")
+        .ack_wait(LONG)
+        .deliveries::<u32>()
+        .await
+        .unwrap();
+    publish_all(&bus.topic("orders.placed").unwrap(), in_turns(ALL, 1)).await;
+    let mut handles = Vec::new();
+    for _ in 0..ALL {
+        let next = env.soon("a delivery", deliveries.next()).await;
+        handles.push(next.unwrap().1);
+    }
+    assert_eq!(proxy.acks().all, 0);
+    handles.into_iter().for_each(Settle::ack);
+    env.until("all are acknowledged", || proxy.acks().all == ALL as usize)
+        .await;
+    let reads = proxy.acks().reads;
+    assert!(reads <= ALL as usize / 10, "{reads} reads");
+    deliveries.stop().await;
     bus.close().await;
 }

@@ -172,6 +172,15 @@ impl Item {
             None => envelope::raw_key(&self.message.headers),
         }
     }
+
+    /// The same, sharing the memory of the message.
+    pub(crate) fn key_bytes(&self) -> Option<Bytes> {
+        match &self.event {
+            Some(Ok(event)) => Some(event.aggregate_id.as_bytes().clone()),
+            Some(Err(_)) => None,
+            None => envelope::raw_key_bytes(&self.message.headers),
+        }
+    }
 }
 
 /// Makes the payload of a delivery. Called by whoever handles it, so that a large

@@ -17,7 +17,6 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use bytes::Bytes;
 use futures_channel::{mpsc, oneshot};
 use futures_core::Stream as _;
 use futures_core::future::BoxFuture;
@@ -301,8 +300,7 @@ impl Driver {
             .unwrap_or_else(|| message.subject.clone());
         let origin = redriven.then(|| restore(&mut message)).flatten();
         let item = Arc::new(Item::new(message, self.options.events, origin));
-        let key = item.key().filter(|_| !self.options.unordered);
-        let key = key.map(|key| Bytes::copy_from_slice(key.as_bytes()));
+        let key = item.key_bytes().filter(|_| !self.options.unordered);
         self.delivery.handle(
             now,
             delivery::Input::Received {

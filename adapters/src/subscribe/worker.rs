@@ -64,6 +64,10 @@ where
             sequence = job.item.sequence(&job.meta),
             attempt = job.attempt,
         );
+        if span.is_disabled() {
+            // As most are: nothing to enter and leave at each poll.
+            return self.attempt(bench, job).await;
+        }
         self.attempt(bench, job).instrument(span).await
     }
 

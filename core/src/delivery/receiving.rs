@@ -14,21 +14,23 @@ impl<T: Clone> Delivery<T> {
         if !held.redriven && self.seen.received(now, &held.meta) {
             self.tell(DeliveryEvent::SharedConsumer);
         }
-        let identity = held.identity();
-        if let Some(&id) = self.table.get(&identity) {
-            self.received_again(now, id, held);
-            return;
+        if !self.is_new(&held) {
+            let identity = held.identity();
+            if let Some(&id) = self.table.get(&identity) {
+                self.received_again(now, id, held);
+                return;
+            }
+            if let Some(verdict) = self.settled.get(identity) {
+                // Its acknowledgement was lost, or crossed this delivery.
+                let payload = match verdict {
+                    Verdict::Acked => ack::ack(),
+                    Verdict::Termed => ack::term(None),
+                };
+                self.publish(held.reply, payload);
+                return;
+            }
+            held.pardoned = self.pardoned.get(identity).unwrap_or_default();
         }
-        if let Some(verdict) = self.settled.get(identity) {
-            // Its acknowledgement was lost, or crossed this delivery.
-            let payload = match verdict {
-                Verdict::Acked => ack::ack(),
-                Verdict::Termed => ack::term(None),
-            };
-            self.publish(held.reply, payload);
-            return;
-        }
-        held.pardoned = self.pardoned.get(identity).unwrap_or_default();
         let window = self.config.window;
         // What was waited for and comes back is never refused: up to a third window.
         if self.held() >= window.saturating_mul(2) || self.keyed.len() >= window.saturating_mul(3) {
@@ -44,6 +46,16 @@ impl<T: Clone> Delivery<T> {
         if self.stopping {
             self.give_back_ready();
         }
+    }
+
+    /// Whether nothing can be known of it: so it is with most, and nothing is looked
+    /// up for them.
+    fn is_new(&mut self, held: &Held<T>) -> bool {
+        let new = !held.redriven && held.meta.stream_seq > self.newest;
+        if new {
+            self.newest = held.meta.stream_seq;
+        }
+        new
     }
 
     /// Something held or waited for was delivered again: only the newest reply counts.
@@ -90,6 +102,7 @@ impl<T: Clone> Delivery<T> {
         let stream_seq = meta.stream_seq;
         let nowhere = Subject::from_static("");
         let mut held = Held::new(now, meta, false, nowhere, State::Away { due: true });
+        self.newest = self.newest.max(stream_seq);
         let identity = held.identity();
         held.pardoned = self.pardoned.get(identity).unwrap_or_default();
         if let Some(known) = self.table.get(&identity) {

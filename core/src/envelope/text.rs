@@ -25,6 +25,12 @@ impl Text {
         // UTF-8 at every construction.
         std::str::from_utf8(&self.0).unwrap_or_default()
     }
+
+    /// The bytes of the text, sharing the same memory.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &Bytes {
+        &self.0
+    }
 }
 
 impl Deref for Text {

@@ -39,9 +39,9 @@ impl Meta {
     /// `None` when `reply` is something else. Allocates nothing.
     #[must_use]
     pub fn parse(reply: &Subject) -> Option<Self> {
-        let rest = reply.as_str().strip_prefix(PREFIX)?;
-        let mut tokens = rest.split('.');
-        match rest.bytes().filter(|b| *b == b'.').count() + 1 {
+        let rest = reply.as_bytes().strip_prefix(PREFIX.as_bytes())?;
+        let mut tokens = rest.split(|b| *b == b'.');
+        match rest.iter().filter(|b| **b == b'.').count() + 1 {
             7 => {}
             9.. => {
                 tokens.nth(1)?;
@@ -50,7 +50,7 @@ impl Meta {
         }
         let mut name = || {
             let token = tokens.next().filter(|token| !token.is_empty())?;
-            Subject::from_utf8(reply.as_bytes().slice_ref(token.as_bytes()))
+            Subject::from_utf8(reply.as_bytes().slice_ref(token))
         };
         let (stream, consumer) = (name()?, name()?);
         let mut number = || digits(tokens.next()?);
@@ -105,10 +105,24 @@ impl Meta {
     }
 }
 
-/// `str::parse` alone would also take a sign.
-fn digits(token: &str) -> Option<u64> {
-    let all = token.bytes().all(|b| b.is_ascii_digit());
-    all.then(|| token.parse().ok()).flatten()
+/// So many digits always fit.
+const FIT: usize = 19;
+
+fn digits(token: &[u8]) -> Option<u64> {
+    if token.is_empty() {
+        return None;
+    }
+    let digit = |byte: &u8| {
+        let digit = byte.wrapping_sub(b'0');
+        (digit < 10).then_some(u64::from(digit))
+    };
+    let (fit, more) = token.split_at(token.len().min(FIT));
+    let number = fit
+        .iter()
+        .try_fold(0, |number, byte| Some(number * 10 + digit(byte)?))?;
+    more.iter().try_fold(number, |number: u64, byte| {
+        number.checked_mul(10)?.checked_add(digit(byte)?)
+    })
 }
 
 /// The message is done.

@@ -1,21 +1,23 @@
 //! Messages between the core's types and the client's.
 
 use async_nats::{HeaderMap, HeaderName, HeaderValue};
-use bytes::BytesMut;
-use jetbus_core::{Headers, Message, Publish, Status, Subject};
+use jetbus_core::{Headers, Message, Publish, Status, headers, subject};
 
-/// Bytes of subjects carved from one allocation.
-const CHUNK: usize = 8 * 1_024;
+/// Headers of a message that are sorted without an allocation.
+const FEW: usize = 8;
 
-/// Makes subjects out of the client's text, many to an allocation. One that is
-/// kept keeps its whole chunk.
+/// Makes subjects and headers out of the client's text, many to an allocation. One
+/// that is kept keeps its whole chunk.
 #[derive(Debug, Default)]
-pub(super) struct Texts(BytesMut);
+pub(super) struct Texts {
+    subjects: subject::Writer,
+    headers: headers::Writer,
+}
 
 impl Texts {
     pub(super) fn message(&mut self, message: async_nats::Message) -> Message {
         let headers = match &message.headers {
-            Some(headers) if !headers.is_empty() => incoming_headers(headers),
+            Some(map) if !map.is_empty() => self.headers(map),
             _ => Headers::new(),
         };
         let status = message.status.map(|code| Status {
@@ -23,41 +25,46 @@ impl Texts {
             description: message.description.unwrap_or_default().into(),
         });
         Message {
-            subject: self.subject(message.subject.as_str()),
-            reply: message.reply.map(|reply| self.subject(reply.as_str())),
+            subject: self.subjects.write_again(message.subject.as_str()),
+            reply: message
+                .reply
+                .map(|reply| self.subjects.write(reply.as_str())),
             headers,
             status,
             payload: message.payload,
         }
     }
 
-    fn subject(&mut self, text: &str) -> Subject {
-        if self.0.capacity() < text.len() {
-            self.0.reserve(CHUNK.max(text.len()));
-        }
-        self.0.extend_from_slice(text.as_bytes());
-        // The text of a `str` is UTF-8: the default never stands in.
-        Subject::from_utf8(self.0.split().freeze()).unwrap_or(Subject::from_static(""))
-    }
-}
-
-/// The client hands over headers without their order; names are sorted so that
-/// equal messages look equal.
-fn incoming_headers(map: &HeaderMap) -> Headers {
-    let mut all: Vec<(&str, &[HeaderValue])> = map
-        .iter()
-        .map(|(name, values)| (name.as_ref(), values.as_slice()))
-        .collect();
-    all.sort_unstable_by_key(|(name, _)| *name);
-    let mut headers = Headers::new();
-    for (name, values) in all {
-        for value in values {
-            if let Err(error) = headers.append(name, value.as_str()) {
-                tracing::debug!(%error, "a received header is left out");
+    /// The client hands over headers without their order; names are sorted so that
+    /// equal messages look equal.
+    fn headers(&mut self, map: &HeaderMap) -> Headers {
+        let lines = map
+            .iter()
+            .map(|(name, values)| (name.as_ref(), values.as_slice()));
+        let mut few: [(&str, &[HeaderValue]); FEW] = [("", &[]); FEW];
+        let mut many = Vec::new();
+        let all = match few.get_mut(..map.len()) {
+            Some(few) => {
+                few.iter_mut()
+                    .zip(lines)
+                    .for_each(|(place, line)| *place = line);
+                few
+            }
+            None => {
+                many.extend(lines);
+                &mut *many
+            }
+        };
+        all.sort_unstable_by_key(|(name, _)| *name);
+        for (name, values) in all {
+            for value in *values {
+                if let Err(error) = self.headers.append(name, value.as_str()) {
+                    tracing::debug!(%error, "a received header is left out");
+                }
             }
         }
+        self.headers.finish()
     }
-    headers
 }
 
 /// `None` when something in it cannot be sent.
@@ -126,16 +133,16 @@ mod tests {
     }
 
     #[test]
-    fn subjects_share_chunks_and_outgrow_them() {
-        let mut texts = Texts::default();
-        let first = texts.subject("a.b");
-        let start = texts.0.as_ptr();
-        let long = "x".repeat(3 * CHUNK);
-        let all: Vec<_> = (0..1_000).map(|n| texts.subject(&n.to_string())).collect();
-        assert_eq!(all.first().unwrap().as_bytes().as_ptr(), start);
-        assert_eq!(texts.subject(&long), *long);
-        assert!(all.iter().enumerate().all(|(n, s)| *s == *n.to_string()));
-        assert_eq!(first, "a.b");
+    fn however_many_headers_are_sorted() {
+        let names: Vec<String> = (10..99).map(|n| format!("name-{n}")).collect();
+        for names in (0..names.len()).map(|len| &names[..len]) {
+            let mut map = HeaderMap::new();
+            for name in names.iter().rev() {
+                map.append(name.as_str(), "x");
+            }
+            let headers = Texts::default().headers(&map);
+            assert!(headers.iter().map(|(name, _)| name).eq(names));
+        }
     }
 
     #[test]
