@@ -155,7 +155,7 @@ async fn store(
             &kept.group,
             &kept.topic,
             item.message.subject.clone(),
-            job.meta.stream.as_str(),
+            item.stream(),
             job.meta.stream_seq,
             job.meta.timestamp,
         ),

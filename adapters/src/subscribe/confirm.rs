@@ -26,8 +26,8 @@ pub enum SettleError {
 
 /// Where an event is acknowledged; ephemeral events are not.
 pub(super) fn ack_subject(job: &Job) -> Option<&Subject> {
-    let stored = !job.meta.stream.as_str().is_empty();
-    job.item.message.reply.as_ref().filter(|_| stored)
+    let reply = job.item.message.reply.as_ref();
+    reply.filter(|reply| ack::names(reply).is_some())
 }
 
 impl Lanes {

@@ -294,8 +294,6 @@ async fn created(bus: &Inner, stream: &str) -> Option<String> {
 /// What is known of a message of core NATS: its place among those received.
 pub(super) const fn local_meta(received: u64, wall: Timestamp) -> Meta {
     Meta {
-        stream: Subject::from_static(""),
-        consumer: Subject::from_static(""),
         delivered: 1,
         stream_seq: received,
         consumer_seq: received,

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use jetbus_core::dead_letter::Origin;
 use jetbus_core::delivery::Job;
 use jetbus_core::envelope::{self, Event};
-use jetbus_core::jetstream::ack::Meta;
+use jetbus_core::jetstream::ack::{self, Meta};
 use jetbus_core::{Headers, Message, Timestamp};
 use serde::de::DeserializeOwned;
 
@@ -67,7 +67,7 @@ impl<T> Delivery<T> {
     pub fn stream(&self) -> &str {
         match &self.item.origin {
             Some(origin) => &origin.stream,
-            None => self.meta.stream.as_str(),
+            None => self.item.stream(),
         }
     }
 
@@ -151,6 +151,13 @@ impl Item {
         }
     }
 
+    /// The stream that it was read from; empty for ephemeral topics.
+    pub(crate) fn stream(&self) -> &str {
+        let reply = self.message.reply.as_ref();
+        let names = reply.and_then(ack::names);
+        names.map_or("", |(stream, _)| stream)
+    }
+
     /// Its sequence in the stream that it was published to.
     pub(crate) fn sequence(&self, meta: &Meta) -> u64 {
         let origin = self.origin.as_ref();
@@ -210,7 +217,7 @@ impl<T> Delivery<T> {
         Self {
             payload,
             item: Arc::clone(&job.item),
-            meta: job.meta.clone(),
+            meta: job.meta,
             attempt: job.attempt,
         }
     }

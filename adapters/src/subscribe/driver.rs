@@ -390,11 +390,17 @@ impl Driver {
         if deadline <= now {
             return true;
         }
-        if self.sleep.as_ref().is_none_or(|(at, _)| *at != deadline) {
-            self.sleep = Some((deadline, self.bus.runtime.sleep_until(deadline)));
+        // Deadlines move on with every message: the sleep that is there will do until it
+        // is over.
+        if let Some((at, sleep)) = &mut self.sleep
+            && *at <= deadline
+            && sleep.as_mut().poll(cx).is_pending()
+        {
+            return false;
         }
-        self.sleep
-            .as_mut()
-            .is_some_and(|(_, sleep)| sleep.as_mut().poll(cx).is_ready())
+        let mut sleep = self.bus.runtime.sleep_until(deadline);
+        let over = sleep.as_mut().poll(cx).is_ready();
+        self.sleep = Some((deadline, sleep));
+        over
     }
 }

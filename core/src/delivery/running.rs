@@ -84,7 +84,7 @@ impl<T: Clone> Delivery<T> {
         let job = Job {
             id: JobId { id, run: held.runs },
             item,
-            meta: held.meta.clone(),
+            meta: held.meta,
             attempt: held.attempt,
             task,
         };

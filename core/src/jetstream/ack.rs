@@ -14,12 +14,8 @@ use crate::{Message, Subject, Timestamp};
 const PREFIX: &str = "$JS.ACK.";
 
 /// What the server says of a delivery in its reply subject.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Meta {
-    /// The stream. Shares the reply subject's memory.
-    pub stream: Subject,
-    /// The consumer. Shares the reply subject's memory.
-    pub consumer: Subject,
     /// How often the message was delivered, this delivery included.
     pub delivered: u64,
     /// The message's sequence in the stream: the same at every delivery.
@@ -39,24 +35,12 @@ impl Meta {
     /// `None` when `reply` is something else. Allocates nothing.
     #[must_use]
     pub fn parse(reply: &Subject) -> Option<Self> {
-        let rest = reply.as_bytes().strip_prefix(PREFIX.as_bytes())?;
-        let mut tokens = rest.split(|b| *b == b'.');
-        match rest.iter().filter(|b| **b == b'.').count() + 1 {
-            7 => {}
-            9.. => {
-                tokens.nth(1)?;
-            }
-            _ => return None,
+        let mut tokens = tokens(reply)?;
+        for _names in 0..2 {
+            tokens.next().filter(|token| !token.is_empty())?;
         }
-        let mut name = || {
-            let token = tokens.next().filter(|token| !token.is_empty())?;
-            Subject::from_utf8(reply.as_bytes().slice_ref(token))
-        };
-        let (stream, consumer) = (name()?, name()?);
         let mut number = || digits(tokens.next()?);
         Some(Self {
-            stream,
-            consumer,
             delivered: number()?,
             stream_seq: number()?,
             consumer_seq: number()?,
@@ -66,14 +50,36 @@ impl Meta {
     }
 }
 
+/// The parts of a reply subject from the stream's name on.
+fn tokens(reply: &Subject) -> Option<impl Iterator<Item = &[u8]>> {
+    let rest = reply.as_bytes().strip_prefix(PREFIX.as_bytes())?;
+    let mut tokens = rest.split(|b| *b == b'.');
+    match rest.iter().filter(|b| **b == b'.').count() + 1 {
+        7 => {}
+        9.. => {
+            tokens.nth(1)?;
+        }
+        _ => return None,
+    }
+    Some(tokens)
+}
+
+/// The stream and the consumer that a reply subject names.
+#[must_use]
+pub fn names(reply: &Subject) -> Option<(&str, &str)> {
+    let mut tokens = tokens(reply)?;
+    // Parts of a subject's text are text.
+    let mut name = || std::str::from_utf8(tokens.next()?).ok();
+    Some((name()?, name()?))
+}
+
 impl Meta {
-    /// The subject on which this delivery is settled: in the form of `like`, the reply
-    /// subject of another delivery of the consumer, else in the shortest.
+    /// The subject on which this delivery of a consumer is settled: in the form of
+    /// `like`, the reply subject of another delivery of the consumer, else in the
+    /// shortest.
     #[must_use]
-    pub fn reply_subject(&self, like: Option<&Subject>) -> Subject {
+    pub fn reply_subject(&self, stream: &str, consumer: &str, like: Option<&Subject>) -> Subject {
         let Self {
-            stream,
-            consumer,
             delivered,
             stream_seq,
             consumer_seq,

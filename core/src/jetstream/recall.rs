@@ -221,8 +221,6 @@ impl Recall {
         }
         self.found += 1;
         let meta = Meta {
-            stream: self.known.stream.clone(),
-            consumer: self.known.consumer.clone(),
             delivered: 1,
             stream_seq: seq,
             consumer_seq: self.to.consumer_seq,
@@ -230,7 +228,11 @@ impl Recall {
             pending: 0,
         };
         let back = Outbound::new(
-            meta.reply_subject(self.known.reply.as_ref()),
+            meta.reply_subject(
+                self.known.stream.as_str(),
+                self.known.consumer.as_str(),
+                self.known.reply.as_ref(),
+            ),
             ack::nak(None),
         );
         self.out = Some(Output::Lost(Box::new(Lost {

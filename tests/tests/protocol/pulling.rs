@@ -245,6 +245,8 @@ fn several_pulls_share_the_messages() {
         s.consumer("c", json!({}));
         let first = s.pull("c", json!({"batch": 2, "expires": 5 * SECOND}));
         let second = s.pull("c", json!({"batch": 2, "expires": 5 * SECOND}));
+        // Taken in, in the order in which they were sent.
+        s.until(|s| s.consumer_info("c")["num_waiting"] == 2);
         for number in 1..=4 {
             s.store("a", &number.to_string());
             s.next(if number % 2 == 1 { &first } else { &second });

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use jetbus_core::jetstream::ack::Meta;
+use jetbus_core::jetstream::ack::{self, Meta};
 use jetbus_core::jetstream::recall::{Reach, Recalled};
 use jetbus_core::{Message, Outbound, Subject};
 
@@ -108,9 +108,8 @@ impl Line {
     pub(super) fn said(&mut self, word: &Outbound) {
         if !self.shared
             && word.payload.starts_with(b"-NAK")
+            && ack::names(&word.subject) == Some((&self.place.stream, &self.place.consumer))
             && let Some(meta) = Meta::parse(&word.subject)
-            && meta.stream.as_str() == self.place.stream
-            && meta.consumer.as_str() == self.place.consumer
         {
             self.returned.insert(meta.stream_seq);
         }

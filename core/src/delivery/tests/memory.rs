@@ -7,8 +7,6 @@ fn own_key(seq: u64) -> Input<u64> {
     let name = || Subject::from_static("x");
     Input::Received {
         meta: Meta {
-            stream: name(),
-            consumer: name(),
             delivered: 1,
             stream_seq: seq,
             consumer_seq: seq,

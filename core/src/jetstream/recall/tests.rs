@@ -77,8 +77,6 @@ const fn at(consumer_seq: u64, stream_seq: u64) -> Position {
 
 fn meta(consumer_seq: u64, stream_seq: u64) -> Meta {
     Meta {
-        stream: "ORDERS".into(),
-        consumer: "billing".into(),
         delivered: 1,
         stream_seq,
         consumer_seq,
