@@ -103,6 +103,12 @@ pub struct StreamConfig {
     pub duplicate_window: u64,
     /// How files are compressed.
     pub compression: Compression,
+    /// Whether messages may have a time to live of their own (ADR-43, server 2.11).
+    #[serde(skip_serializing_if = "is_false")]
+    pub allow_msg_ttl: bool,
+    /// Whether messages may be stored to be published later (ADR-51, server 2.12).
+    #[serde(skip_serializing_if = "is_false")]
+    pub allow_msg_schedules: bool,
     /// Free text of users and tools; keys starting `_nats.` are the server's.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub metadata: BTreeMap<String, String>,
