@@ -60,6 +60,7 @@ pub use config::{
 };
 pub use error::{
     Class, Invalid, OpenError, OptionError, PublishError, StreamError, SubscribeError, TopicError,
+    Unsupported,
 };
 pub use event::{Event, Raw};
 pub use jetbus_core::envelope::Event as EventFields;
@@ -72,7 +73,7 @@ pub use link::EmbeddedBroker;
 #[cfg(feature = "nats")]
 pub use link::NatsOptions;
 pub use news::{News, NewsStream};
-pub use publish::{Outcome, Receipt, Topic};
+pub use publish::{Outcome, PublishStats, Receipt, Topic};
 pub use subscribe::{
     Deliveries, Delivery, Handled, IntoHandled, Settle, SettleError, Start, Subscribe,
     Subscription, SubscriptionStats,

@@ -24,12 +24,25 @@ struct State {
     /// What nothing is taken with.
     refusal: Option<Refused>,
     refused: usize,
+    /// What is done to messages with this text in their subject or payload.
+    trick: Option<(Trick, String)>,
     waiting: Vec<Waker>,
     /// What is told in place of the inner link's events, and to whom.
     telling: VecDeque<LinkEvent>,
     listener: Option<Waker>,
     /// The last server that the inner link told of.
     server: ServerInfo,
+}
+
+/// What may be done to a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trick {
+    /// It is taken and never sent.
+    Swallow,
+    /// It is sent, and its answer is not asked for.
+    Mute,
+    /// It is sent where nobody listens.
+    Misdirect,
 }
 
 impl Spy {
@@ -57,6 +70,16 @@ impl Spy {
         for waker in state.waiting.drain(..) {
             waker.wake();
         }
+    }
+
+    /// Does this to messages with `text` in their subject or payload from now on.
+    pub fn trick(&self, trick: Trick, text: &str) {
+        self.state().trick = Some((trick, text.into()));
+    }
+
+    /// Passes everything on from now on.
+    pub fn be_honest(&self) {
+        self.state().trick = None;
     }
 
     /// Says that the connection is lost, and takes nothing.
@@ -98,7 +121,24 @@ impl Link for Spy {
             state.refused += 1;
             return Err(refusal);
         }
-        self.inner.try_publish(message)?;
+        let trick = state.trick.as_ref().and_then(|(trick, text)| {
+            let within = |bytes: &[u8]| bytes.windows(text.len()).any(|w| w == text.as_bytes());
+            let meant = within(message.subject.as_bytes()) || within(message.payload);
+            meant.then_some(*trick)
+        });
+        let nowhere = Subject::from("nobody.is.here");
+        match trick {
+            None => self.inner.try_publish(message)?,
+            Some(Trick::Swallow) => {}
+            Some(Trick::Mute) => self.inner.try_publish(Publish {
+                reply: None,
+                ..message
+            })?,
+            Some(Trick::Misdirect) => self.inner.try_publish(Publish {
+                subject: &nowhere,
+                ..message
+            })?,
+        }
         state.taken.push(message.subject.to_string());
         Ok(())
     }

@@ -264,6 +264,10 @@ pub mod codes {
     pub const CONSUMER_EXISTS: u32 = 10148;
     /// A consumer to be updated is not there.
     pub const CONSUMER_DOES_NOT_EXIST: u32 = 10149;
+    /// JetStream is not enabled for the account.
+    pub const NOT_ENABLED_FOR_ACCOUNT: u32 = 10039;
+    /// JetStream is not enabled.
+    pub const NOT_ENABLED: u32 = 10076;
     /// A message with this id is being stored.
     pub const DUPLICATE_IN_PROCESS: u32 = 10158;
     /// Another write to the subject is being stored.
