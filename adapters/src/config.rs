@@ -90,7 +90,7 @@ impl TopicConfig {
     }
 
     /// Consents to publishing without acknowledgement while JetStream is not there:
-    /// nobody answers a publish, and nobody answers the question why. The outcome is
+    /// nobody answers a publish, and nobody is there to ask why. The outcome is
     /// then [`Outcome::Unconfirmed`](crate::Outcome::Unconfirmed), and the event is
     /// not stored unless somebody does so unseen. Default: refused; publishing
     /// fails instead.
@@ -174,8 +174,8 @@ macro_rules! stream_options {
 
             /// Whether messages may be [published later](crate::Event::deliver_at).
             /// They wait in the same stream, under `jetbus~schedules.<stream>.*`.
-            /// Cannot be taken back; servers from 2.12, not the embedded broker.
-            /// Default: no.
+            /// Cannot be taken back; servers from 2.12, not the embedded broker, and
+            /// only with [`Discard::Old`]. Default: no.
             pub const fn schedules(mut self, allow: bool) -> Self {
                 self.$stream.schedules = allow;
                 self

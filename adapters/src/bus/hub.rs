@@ -180,7 +180,7 @@ impl Hub {
             if mark <= now.as_nanos()
                 && let Some((flight, permit)) = bus.window.settle(token)
             {
-                self.put_aside(now, flight, permit, Failure::Unanswered);
+                self.unanswered(now, flight, permit);
             }
         }
         for (token, mark) in bus.calls.in_flight() {

@@ -5,6 +5,7 @@ use std::task::Waker;
 
 use atomic_waker::AtomicWaker;
 use crossbeam_queue::ArrayQueue;
+use jetbus_core::jetstream::publish::Failure;
 use jetbus_core::{Subject, Time};
 
 /// What is in order with what: a topic and a key.
@@ -26,6 +27,8 @@ pub(crate) enum Entry {
     Asked {
         /// Its place, as bits.
         token: u64,
+        /// How its attempt failed.
+        failure: Failure,
         /// Whether nobody answered that either.
         unavailable: bool,
     },

@@ -163,6 +163,13 @@ impl WantedStream {
         {
             return refuse("dedupe_window", &window, "it is at most max_age");
         }
+        if self.schedules && self.discard == Discard::New {
+            return refuse(
+                "discard",
+                &self.discard,
+                "a stream with schedules discards the old (the server's rule)",
+            );
+        }
         if !(1..=5).contains(&self.replicas) {
             return refuse("replicas", &self.replicas, "there are 1 to 5 copies");
         }

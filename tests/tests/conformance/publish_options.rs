@@ -4,10 +4,11 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use jetbus::{
-    Class, Delivery, Event, Headers, Invalid, Outcome, Persistence, PublishError, Raw, Start,
-    Stream, StreamError, Timestamp, TopicConfig, Unsupported,
+    Class, Delivery, Discard, Event, Headers, Invalid, Outcome, Persistence, PublishError, Raw,
+    Start, Stream, StreamError, Timestamp, TopicConfig, Unsupported,
 };
 use jetbus_tests::matrix::Env;
+use jetbus_tests::outside::next;
 use jetbus_tests::spy::Trick;
 use jetbus_tests::support::Seen;
 
@@ -148,7 +149,11 @@ pub(crate) async fn what_the_stream_does_not_allow_is_refused_before_it_is_sent(
 pub(crate) async fn an_event_may_be_published_later(env: Env) {
     let bus = env
         .builder()
-        .stream(Stream::new("ORDERS", ["orders.>"]).schedules(true))
+        .stream(
+            Stream::new("ORDERS", ["orders.>"])
+                .schedules(true)
+                .discard(Discard::Old),
+        )
         .open()
         .await
         .unwrap();
@@ -206,11 +211,8 @@ pub(crate) async fn an_event_may_be_published_later(env: Env) {
     bus.close().await;
 }
 
-/// Without JetStream a stored topic fails, unless its options say that it may do
-/// without; and then the outcome says so.
+/// Without JetStream a stored topic fails.
 pub(crate) async fn nothing_goes_unacknowledged_without_consent(env: Env) {
-    let outside = env.outside().await;
-    let mut heard = outside.subscribe("orders.>").await;
     // Nobody is there to ask, from the beginning.
     let bus = env
         .builder()
@@ -219,51 +221,65 @@ pub(crate) async fn nothing_goes_unacknowledged_without_consent(env: Env) {
         .open()
         .await
         .unwrap();
-    let error = bus.publish("orders.strict", &event(1)).await.unwrap_err();
+    let error = bus.publish("orders.placed", &event(1)).await.unwrap_err();
     assert!(matches!(error, PublishError::Stream(_)), "{error:?}");
+    assert_eq!(bus.publish_stats().unconfirmed, 0);
     bus.close().await;
 
     // It goes away underneath.
-    let (bus, spy) = watched(&env, |b| b.publish_timeout(Duration::from_secs(2))).await;
-    let lax = TopicConfig::new().allow_unconfirmed(true);
-    bus.configure("orders.lax", lax).await.unwrap();
-    for topic in ["orders.strict", "orders.lax"] {
-        stored(bus.publish(topic, &event(2)).await.unwrap());
-    }
-    for stream in ["jetbus~orders~strict", "jetbus~orders~lax"] {
-        outside.delete_stream(stream).await;
-    }
+    let (bus, spy) = watched(&env, |b| b.publish_timeout(Duration::from_secs(1))).await;
+    stored(bus.publish("orders.placed", &event(2)).await.unwrap());
+    let outside = env.outside().await;
+    outside.delete_stream("jetbus~orders~placed").await;
     spy.trick(Trick::Misdirect, "$JS.API.");
-    let error = bus.publish("orders.strict", &event(3)).await.unwrap_err();
+    let error = bus.publish("orders.placed", &event(3)).await.unwrap_err();
     assert!(
         matches!(&error, PublishError::Refused(why) if why.code == 503),
         "{error:?}"
     );
-    // By way of the refusal, and knowing it from the last time.
-    for n in 4..6 {
+    assert_eq!(bus.publish_stats().unconfirmed, 0);
+    bus.close().await;
+}
+
+/// And where the options consent, the outcome says so.
+pub(crate) async fn with_consent_an_outcome_may_be_unconfirmed(env: Env) {
+    let (bus, spy) = watched(&env, |b| b).await;
+    let lax = TopicConfig::new().allow_unconfirmed(true);
+    bus.configure("orders.placed", lax).await.unwrap();
+    let outside = env.outside().await;
+    let stream = "jetbus~orders~placed";
+    stored(bus.publish("orders.placed", &event(1)).await.unwrap());
+    outside.delete_stream(stream).await;
+    // A stream that is gone is no reason while there is somebody to ask.
+    stored(bus.publish("orders.placed", &event(2)).await.unwrap());
+
+    outside.delete_stream(stream).await;
+    spy.trick(Trick::Misdirect, "$JS.API.");
+    // Refused at first, and known to be refused then.
+    for n in 3..5 {
         let event = event(n);
-        let outcome = env.soon("an end", bus.publish("orders.lax", &event));
+        let outcome = env.soon("an end", bus.publish("orders.placed", &event));
         assert_eq!(outcome.await.unwrap(), Outcome::Unconfirmed);
     }
-    // It is there again: stored again.
     spy.be_honest();
-    env.soon("it is stored", async {
-        while bus.publish("orders.lax", &event(6)).await.unwrap() == Outcome::Unconfirmed {}
+    env.soon("it is stored again", async {
+        while bus.publish("orders.placed", &event(5)).await.unwrap() == Outcome::Unconfirmed {}
     })
     .await;
-    assert!(bus.publish_stats().unconfirmed >= 2);
-    bus.close().await;
-    // Whoever listened heard them.
-    let mut lax = Vec::new();
-    while !lax
-        .iter()
-        .any(|body: &serde_json::Value| body["payload"] == 5)
-    {
-        let message = jetbus_tests::outside::next(&env, "an event", &mut heard).await;
-        if message.subject.as_str() == "orders.lax" {
-            lax.push(serde_json::from_slice(&message.payload).unwrap());
-        }
+
+    // With a listener there is no refusal, only no answer: it is not sent twice.
+    outside.delete_stream(stream).await;
+    spy.trick(Trick::Misdirect, "$JS.API.");
+    let mut heard = outside.subscribe("orders.placed").await;
+    for n in 6..8 {
+        let event = event(n);
+        let outcome = env.soon("an end", bus.publish("orders.placed", &event));
+        assert_eq!(outcome.await.unwrap(), Outcome::Unconfirmed);
+        let message = next(&env, "it is heard", &mut heard).await;
+        let body: serde_json::Value = serde_json::from_slice(&message.payload).unwrap();
+        assert_eq!(body["payload"], n);
     }
+    bus.close().await;
 }
 
 pub(crate) async fn the_trace_context_travels_when_there_is_one(env: Env) {

@@ -35,7 +35,11 @@ impl Hub {
                     };
                     self.line.handle(now, enter);
                 }
-                Some(Entry::Asked { token, unavailable }) => self.asked(now, token, unavailable),
+                Some(Entry::Asked {
+                    token,
+                    failure,
+                    unavailable,
+                }) => self.asked(now, token, failure, unavailable),
                 None => return false,
             }
         }
@@ -85,13 +89,13 @@ impl Hub {
                 flight.refusal = Some(error);
                 Failure::Refused
             }
-            Ack::NoResponders if flight.may_be_unconfirmed => {
-                return self.ask(flight, permit);
-            }
             Ack::NoResponders => {
+                flight.refusal = Some(streams::no_responders());
+                if flight.may_be_unconfirmed {
+                    return self.ask(flight, permit, Failure::Refused);
+                }
                 // An election, or the stream is gone: asked, not believed.
                 streams::suspect(&bus, &flight.stream);
-                flight.refusal = Some(streams::no_responders());
                 Failure::Refused
             }
             // Something else answers on our inbox: the outcome is not known yet.
@@ -102,8 +106,8 @@ impl Hub {
 
     /// Asks the server about the stream of a publish that nobody answers, which may
     /// go without acknowledgement if nobody answers that either. It keeps its place.
-    fn ask(&self, mut flight: Flight, permit: Permit<'_, Flight>) {
-        flight.refusal = Some(streams::no_responders());
+    fn ask(&self, mut flight: Flight, permit: Permit<'_, Flight>, failure: Failure) {
+        flight.retry.failed(failure);
         let (bus, stream) = (Arc::clone(&self.bus), Arc::clone(&flight.stream));
         let deadline = flight.retry.deadline;
         let token = permit.fill(flight, Time::NEVER.as_nanos()).to_bits();
@@ -112,30 +116,42 @@ impl Hub {
             let asked = stream.ensure_unless(&bus, deadline, |_| true).await;
             let unavailable = asked.is_err_and(|error| error.is_unavailable());
             // There is room for each place.
-            let kept = bus.entrance.push(Entry::Asked { token, unavailable });
+            let kept = bus.entrance.push(Entry::Asked {
+                token,
+                failure,
+                unavailable,
+            });
             debug_assert!(kept.is_ok(), "a place is in one entry at a time");
         }));
     }
 
-    fn asked(&mut self, now: Time, token: u64, unavailable: bool) {
+    fn asked(&mut self, now: Time, token: u64, failure: Failure, unavailable: bool) {
         let bus = Arc::clone(&self.bus);
         let Some((flight, permit)) = bus.window.settle(Token::from_bits(token)) else {
             return;
         };
-        let sent = unavailable
-            && bus
-                .link
-                .try_publish(Publish {
-                    subject: &flight.subject,
-                    reply: None,
-                    headers: &flight.headers,
-                    payload: &flight.payload,
-                })
-                .is_ok();
-        if sent {
+        let message = Publish {
+            subject: &flight.subject,
+            reply: None,
+            headers: &flight.headers,
+            payload: &flight.payload,
+        };
+        // What was not answered went to whoever listens.
+        let is_out = unavailable
+            && (failure == Failure::Unanswered || bus.link.try_publish(message).is_ok());
+        if is_out {
             self.end(now, flight, permit, Ok(Outcome::Unconfirmed));
         } else {
-            self.put_aside(now, flight, permit, Failure::Refused);
+            self.put_aside(now, flight, permit, failure);
+        }
+    }
+
+    /// No answer came in time.
+    pub(super) fn unanswered(&mut self, now: Time, flight: Flight, permit: Permit<'_, Flight>) {
+        if flight.may_be_unconfirmed && now < flight.retry.deadline {
+            self.ask(flight, permit, Failure::Unanswered);
+        } else {
+            self.put_aside(now, flight, permit, Failure::Unanswered);
         }
     }
 
