@@ -77,6 +77,11 @@ impl Spy {
         self.state().trick = Some((trick, text.into()));
     }
 
+    /// Says that the server has this version, when it connects the next time.
+    pub fn pretend(&self, version: (u32, u32, u32)) {
+        self.state().server.version = version;
+    }
+
     /// Passes everything on from now on.
     pub fn be_honest(&self) {
         self.state().trick = None;

@@ -56,6 +56,7 @@ jetbus_tests::conformance! {
     publish_options::expectations_are_kept_or_a_conflict,
     publish_options::nothing_goes_unacknowledged_without_consent,
     publish_options::the_trace_context_travels_when_there_is_one,
+    publish_options::what_the_server_is_too_old_for_is_refused,
     publish_options::with_consent_an_outcome_may_be_unconfirmed,
     publish_options::what_the_stream_does_not_allow_is_refused_before_it_is_sent,
     publishing::a_full_window_makes_publishers_wait_in_order,

@@ -145,6 +145,42 @@ pub(crate) async fn what_the_stream_does_not_allow_is_refused_before_it_is_sent(
     bus.close().await;
 }
 
+pub(crate) async fn what_the_server_is_too_old_for_is_refused(env: Env) {
+    let (bus, spy) = watched(&env, |b| b).await;
+    spy.disconnect();
+    env.until("the bus knows", || !bus.is_connected()).await;
+    spy.pretend((2, 10, 29));
+    spy.connect();
+    env.until("the bus knows", || bus.is_connected()).await;
+    let long = Duration::from_secs(5);
+    for (event, option, since) in [
+        (event(1).ttl(long), "ttl", (2, 11, 0)),
+        (
+            event(1).deliver_at(Timestamp::from_unix_nanos(0)),
+            "deliver_at",
+            (2, 12, 0),
+        ),
+    ] {
+        let error = bus.publish("orders.placed", &event).await.unwrap_err();
+        let wanted = Unsupported::Server {
+            option,
+            since,
+            version: (2, 10, 29),
+        };
+        assert!(
+            matches!(&error, PublishError::Unsupported(why) if *why == wanted),
+            "{error:?}"
+        );
+    }
+    assert_eq!(spy.taken(""), 0, "nobody was asked");
+    // What it is old enough for it does.
+    let outcome = bus
+        .publish("orders.placed", &event(1).expect_last_sequence(0))
+        .await;
+    assert_eq!(stored(outcome.unwrap()).1, 1);
+    bus.close().await;
+}
+
 /// Stored now, published later; the embedded broker refuses to keep schedules.
 pub(crate) async fn an_event_may_be_published_later(env: Env) {
     let bus = env
