@@ -78,7 +78,7 @@ impl Topic {
         &self,
         event: &Event<'_, T>,
     ) -> Result<Outcome, PublishError> {
-        let letter = self.letter(event).map(|letter| letter.recalled());
+        let letter = self.letter(event).map(Letter::recalled);
         self.dispatch(letter).await?.await
     }
 
@@ -106,7 +106,7 @@ impl Topic {
     /// # Cancel safety
     /// As [`publish`](Self::publish).
     pub async fn publish_raw(&self, message: Raw) -> Result<Outcome, PublishError> {
-        let letter = self.letter_of(message).map(|letter| letter.recalled());
+        let letter = self.letter_of(message).map(Letter::recalled);
         self.dispatch(letter).await?.await
     }
 
