@@ -3,11 +3,8 @@
 use std::sync::Arc;
 
 use futures_channel::oneshot;
-use jetbus_core::Time;
-use jetbus_core::jetstream::publish::Verdict;
 
 use super::Inner;
-use crate::error::PublishError;
 use crate::subscribe::Control;
 
 /// What closing found.
@@ -67,23 +64,7 @@ async fn run(bus: &Arc<Inner>) -> CloseReport {
     bus.bytes.close();
     bus.until(deadline, bus.publishing.drained()).await;
     bus.until(deadline, bus.window.idle()).await;
-    let now = bus.runtime.now();
-    for (token, mark) in bus.window.in_flight() {
-        if let Some((mut flight, place)) = bus.window.settle(token) {
-            drop(place);
-            // An attempt without an answer, now or before.
-            let verdict = match mark == Time::NEVER.as_nanos() {
-                true => flight.retry.verdict(),
-                false => Verdict::Unknown,
-            };
-            let error = match flight.sent {
-                true => flight.given_up(verdict, now),
-                false => PublishError::Closed,
-            };
-            report.unknown += usize::from(matches!(error, PublishError::Unknown { .. }));
-            flight.tell(bus, Err(error));
-        }
-    }
+    report.unknown = bus.tell_all(bus.runtime.now());
 
     bus.calls.close();
     // Ends the hub too: the link has no more news.

@@ -72,7 +72,14 @@ struct Hub {
 impl Hub {
     pub(super) async fn run(mut self) {
         poll_fn(|cx| self.poll(cx)).await;
+        // Whoever comes later sees the end of the session; all others are told here.
         self.bus.session.close();
+        self.bus.window.close();
+        self.bus.bytes.close();
+        self.bus.tell_all(self.bus.runtime.now());
+        for (token, _) in self.bus.calls.sweep() {
+            drop(self.bus.calls.settle(token));
+        }
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {

@@ -9,6 +9,7 @@ use jetbus_core::jetstream::publish::line::Place;
 use jetbus_core::jetstream::publish::{self, ReplyBuf, Verdict};
 use jetbus_core::shared::budget::{Budget, Refused as NoRoom};
 use jetbus_core::shared::credit::{Permit, Refused as NoPlace};
+use jetbus_core::shared::session::Current;
 use jetbus_core::{Headers, Publish, Subject, Time};
 
 use super::entrance::{Entry, Key};
@@ -152,12 +153,41 @@ impl Inner {
             key,
             deadline,
         };
-        if self.entrance.push(entry).is_err() {
-            // Not reached: there is room for each place.
-            drop(self.window.settle(token));
-            return Err(PublishError::Closed);
+        // There is room for each place. And looked at now that the place is filled:
+        // either the hub, when it ends, finds this place, or its end is seen here.
+        let is_kept = self.entrance.push(entry).is_ok()
+            && !self
+                .session
+                .with(|current| matches!(current, Current::Closed));
+        match is_kept || self.window.settle(token).is_none() {
+            // In line, or told already.
+            true => Ok(()),
+            false => Err(PublishError::Closed),
         }
-        Ok(())
+    }
+
+    /// Tells all that are in the window how they end when nobody answers any more;
+    /// how many of them are unknown.
+    pub(crate) fn tell_all(self: &Arc<Self>, now: Time) -> usize {
+        let mut unknown = 0;
+        for (token, mark) in self.window.sweep() {
+            let Some((mut flight, permit)) = self.window.settle(token) else {
+                continue;
+            };
+            drop(permit);
+            // An attempt without an answer, now or before.
+            let verdict = match mark == Time::NEVER.as_nanos() {
+                true => flight.retry.verdict(),
+                false => Verdict::Unknown,
+            };
+            let error = match flight.sent {
+                true => flight.given_up(verdict, now),
+                false => PublishError::Closed,
+            };
+            unknown += usize::from(matches!(error, PublishError::Unknown { .. }));
+            flight.tell(self, Err(error));
+        }
+        unknown
     }
 
     /// Hands a flight over, waiting until the link takes it or its deadline

@@ -42,6 +42,7 @@ jetbus_tests::conformance! {
     ordering::behind_an_unknown_outcome_nothing_is_sent,
     ordering::events_of_a_key_keep_their_order_when_they_are_refused,
     ordering::unordered_events_do_not_wait,
+    outcomes::a_link_that_ends_leaves_no_publish_waiting,
     outcomes::a_lost_connection_ends_or_repeats_all_at_once,
     outcomes::a_receipt_dropped_unread_loses_nothing,
     outcomes::a_refusal_after_a_lost_answer_is_unknown,

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use futures_lite::{StreamExt as _, future};
+use jetbus::link::Link as _;
 use jetbus::{
     Class, Event, News, Outcome, Persistence, PublishError, PublishStats, Raw, TopicConfig,
 };
@@ -300,6 +301,36 @@ pub(crate) async fn closing_tells_those_who_wait(env: Env) {
         assert!(is_unknown(&env.soon("an end", lost).await.unwrap_err()));
         assert_eq!(spy.taken("orders.placed"), 2);
     }
+}
+
+/// A link that ends by itself takes nobody along.
+pub(crate) async fn a_link_that_ends_leaves_no_publish_waiting(env: Env) {
+    let (bus, spy) = watched(&env, |b| b.window(8)).await;
+    let topic = bus.topic("orders.placed").unwrap();
+    topic.publish(&event(0)).await.unwrap();
+    spy.trick(Trick::Swallow, "orders.placed");
+    let mut lost = Vec::new();
+    for n in 1..5 {
+        lost.push(topic.send(&event(n)).await.unwrap());
+    }
+    lost.push(topic.send_raw(Raw::new("no key")).await.unwrap());
+    let behind = topic.send(&event(1)).await.unwrap();
+    env.until("they are on their way", || spy.taken("orders.placed") == 6)
+        .await;
+    spy.close().await;
+    for lost in lost {
+        assert!(is_unknown(&env.soon("an end", lost).await.unwrap_err()));
+    }
+    let error = env.soon("an end", behind).await.unwrap_err();
+    assert!(matches!(error, PublishError::Closed), "{error:?}");
+    for _ in 0..10 {
+        let keyed = env.soon("an end", topic.publish(&event(1))).await;
+        let keyless = env.soon("an end", topic.publish_raw(Raw::new("x"))).await;
+        for result in [keyed, keyless] {
+            assert!(matches!(result, Err(PublishError::Closed)), "{result:?}");
+        }
+    }
+    env.soon("closing", bus.close()).await;
 }
 
 /// What stands in line when the bus is closed is sent first; what could not be is
