@@ -18,6 +18,8 @@ pub(crate) enum Entry {
     Enter {
         /// Its place, as bits.
         token: u64,
+        /// Its number among all publishes.
+        order: u64,
         /// Of what it is in order with.
         key: Key,
         /// When its caller stops waiting.
@@ -39,6 +41,9 @@ pub(crate) enum Entry {
 #[derive(Debug)]
 pub(crate) struct Entrance {
     entries: ArrayQueue<Entry>,
+    /// Publishes whose callers left, by their numbers among all publishes. What finds
+    /// no room here is taken back when its turn comes.
+    left: ArrayQueue<u64>,
     hub: AtomicWaker,
 }
 
@@ -47,6 +52,7 @@ impl Entrance {
     pub(crate) fn new(places: usize) -> Self {
         Self {
             entries: ArrayQueue::new(places.max(1)),
+            left: ArrayQueue::new(places.max(1)),
             hub: AtomicWaker::new(),
         }
     }
@@ -56,6 +62,18 @@ impl Entrance {
         self.entries.push(entry)?;
         self.hub.wake();
         Ok(())
+    }
+
+    /// The caller of a publish left before it was told.
+    pub(crate) fn leave(&self, order: u64) {
+        if self.left.push(order).is_ok() {
+            self.hub.wake();
+        }
+    }
+
+    /// The next whose caller left. Look for entries first.
+    pub(crate) fn pop_left(&self) -> Option<u64> {
+        self.left.pop()
     }
 
     /// The next entry.

@@ -171,6 +171,35 @@ impl fmt::Debug for Failed {
     }
 }
 
+/// Of a publish whose caller may leave: tells the hub, which takes it back if it was
+/// not sent yet.
+pub(super) struct Leaving {
+    bus: Arc<Inner>,
+    /// Its number among all publishes.
+    order: Option<u64>,
+}
+
+impl Leaving {
+    pub(super) fn new(bus: &Arc<Inner>, order: u64) -> Self {
+        let bus = Arc::clone(bus);
+        let order = Some(order);
+        Self { bus, order }
+    }
+
+    /// The publish was told how it ended.
+    pub(super) fn told(mut self) {
+        self.order = None;
+    }
+}
+
+impl Drop for Leaving {
+    fn drop(&mut self) {
+        if let Some(order) = self.order {
+            self.bus.entrance.leave(order);
+        }
+    }
+}
+
 impl Receipt {
     pub(super) const fn known(outcome: Outcome) -> Self {
         Self(State::Known(Some(outcome)))

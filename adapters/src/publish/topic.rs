@@ -15,7 +15,7 @@ use serde::Serialize;
 use tracing::{Instrument as _, debug_span};
 
 use super::options;
-use super::outcome::{Outcome, Receipt};
+use super::outcome::{Leaving, Outcome, Receipt};
 use super::window::Flight;
 use crate::bus::{Bus, Inner};
 use crate::error::{Invalid, PublishError, StreamError, TopicError};
@@ -71,15 +71,13 @@ impl Topic {
     /// nothing was stored.
     ///
     /// # Cancel safety
-    /// Dropped before it is handed over, nothing is sent, though its place in the
-    /// window is free only when its turn comes; afterwards it goes on, and
+    /// Dropped before it is handed over, nothing is sent; afterwards it goes on, and
     /// [`News::PublishFailed`](crate::News::PublishFailed) tells if it fails.
     pub async fn publish<T: Serialize>(
         &self,
         event: &Event<'_, T>,
     ) -> Result<Outcome, PublishError> {
-        let letter = self.letter(event).map(Letter::recalled);
-        self.dispatch(letter).await?.await
+        self.whole(self.letter(event)).await
     }
 
     /// Publishes an event; the receipt, awaited later, gives the outcome. Returns
@@ -106,8 +104,7 @@ impl Topic {
     /// # Cancel safety
     /// As [`publish`](Self::publish).
     pub async fn publish_raw(&self, message: Raw) -> Result<Outcome, PublishError> {
-        let letter = self.letter_of(message).map(Letter::recalled);
-        self.dispatch(letter).await?.await
+        self.whole(self.letter_of(message)).await
     }
 
     /// Publishes bytes and headers; the receipt, awaited later, gives the outcome.
@@ -201,8 +198,29 @@ impl Topic {
             payload,
             key,
             options,
+            order: None,
             recalled: false,
         })
+    }
+
+    /// Hands a message over and waits; a caller that leaves takes it back.
+    async fn whole(&self, letter: Result<Letter, PublishError>) -> Result<Outcome, PublishError> {
+        let bus = self.bus.inner();
+        let order = bus.next_order();
+        let in_line = letter.as_ref().is_ok_and(|letter| letter.key.is_some());
+        let letter = letter.map(|letter| Letter {
+            recalled: true,
+            order: Some(order),
+            ..letter
+        });
+        let receipt = self.dispatch(letter).await?;
+        let leaving = in_line.then(|| Leaving::new(bus, order));
+        // Dropped before the one above: nobody waits any more when the hub is told.
+        let result = receipt.await;
+        if let Some(leaving) = leaving {
+            leaving.told();
+        }
+        result
     }
 
     /// Hands a message over; a publish that fails before it is in the window is
@@ -256,6 +274,7 @@ impl Topic {
         };
         let (subject, dedupe_window) = ready;
         let (permit, load) = bus.place(len, began, deadline).await?;
+        let order = letter.order.unwrap_or_else(|| bus.next_order());
         let (done, outcome) = oneshot::channel();
         let flight = Flight {
             stream,
@@ -263,7 +282,7 @@ impl Topic {
             headers: letter.headers,
             payload: letter.payload,
             began,
-            retry: publish::Flight::new(0, bus.next_order(), began, deadline, dedupe_window),
+            retry: publish::Flight::new(0, order, began, deadline, dedupe_window),
             refusal: None,
             place: None,
             sent: false,
@@ -337,16 +356,13 @@ struct Letter {
     /// Of what it is in order with; `None` where order does not matter.
     key: Option<Arc<str>>,
     options: Options,
+    /// Its number among all publishes, if it has one already.
+    order: Option<u64>,
     /// Whether a caller that goes away before it is sent takes it back.
     recalled: bool,
 }
 
 impl Letter {
-    fn recalled(mut self) -> Self {
-        self.recalled = true;
-        self
-    }
-
     /// Bytes of headers and payload.
     fn len(&self) -> usize {
         self.headers.wire_len().saturating_add(self.payload.len())

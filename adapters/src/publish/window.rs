@@ -145,11 +145,12 @@ impl Inner {
         flight: Flight,
         key: Key,
     ) -> Result<(), PublishError> {
-        let deadline = flight.retry.deadline;
+        let (order, deadline) = (flight.retry.order, flight.retry.deadline);
         // No attempt: nothing that could be unanswered.
         let token = permit.fill(flight, Time::NEVER.as_nanos());
         let entry = Entry::Enter {
             token: token.to_bits(),
+            order,
             key,
             deadline,
         };

@@ -16,6 +16,7 @@ pub(crate) const MODELS: &[Model] = models![
     who_gives_back_wakes_who_waits,
     three_share_what_two_may_have,
     a_waiter_that_goes_lets_the_next_in,
+    a_head_that_finds_no_room_lets_the_next_in_when_it_goes,
     closing_wakes_all_who_wait,
 ];
 
@@ -60,8 +61,7 @@ fn three_share_what_two_may_have() {
 
 /// Invariant: who leaves the line, served or not, holds up nobody behind it.
 /// Threads: one gives back while the head of the line leaves. Exhaustive.
-/// Seen to fail: `serve` not called when the head leaves; `give_back` not called for
-/// one that was served.
+/// Seen to fail: `give_back` not called for one that was served; `attend` not called.
 fn a_waiter_that_goes_lets_the_next_in() {
     exhaustive(|| {
         let budget = Arc::new(Budget::new(2));
@@ -80,6 +80,29 @@ fn a_waiter_that_goes_lets_the_next_in() {
         }
         giver.join().unwrap();
         assert_eq!(budget.taken(), 1);
+    });
+}
+
+/// As above, where what is given back is not enough for the head.
+/// Threads: one gives back while the head of the line leaves. Exhaustive.
+/// Seen to fail: `serve` not called when the head leaves.
+fn a_head_that_finds_no_room_lets_the_next_in_when_it_goes() {
+    exhaustive(|| {
+        let budget = Arc::new(Budget::new(3));
+        budget.try_take(2).unwrap();
+        budget.try_take(1).unwrap();
+        let mut large = Box::pin(budget.take(3));
+        assert!(idly(|cx| large.as_mut().poll(cx)).is_pending());
+        let giver = thread::spawn({
+            let budget = Arc::clone(&budget);
+            move || budget.give_back(1)
+        });
+        let mut small = pin!(budget.take(1));
+        assert!(idly(|cx| small.as_mut().poll(cx)).is_pending(), "behind it");
+        drop(large);
+        block_on(small).unwrap();
+        giver.join().unwrap();
+        assert_eq!(budget.taken(), 3);
     });
 }
 

@@ -37,6 +37,7 @@ jetbus_tests::conformance! {
     news::a_slow_listener_is_told_what_it_missed,
     news::streams_and_consumers_made_are_told,
     ordering::a_key_that_waits_holds_no_other,
+    ordering::a_publish_given_up_gives_its_place_to_the_next,
     ordering::a_publish_given_up_in_line_is_not_sent,
     ordering::a_rejected_event_lets_its_successors_go,
     ordering::behind_an_unknown_outcome_nothing_is_sent,

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_lite::future;
 use jetbus::{
     Builder, Bus, Class, Event, Headers, Outcome, PublishError, Raw, Receipt, Topic, TopicConfig,
 };
@@ -205,7 +206,7 @@ pub(crate) async fn a_publish_given_up_in_line_is_not_sent(env: Env) {
     spy.trick(Trick::Swallow, "lost");
     let lost = send(&orders, "order-1", "lost").await;
     let event = Event::new("order-1", "OrderPlaced", "given up");
-    let given_up = futures_lite::future::poll_once(orders.publish(&event)).await;
+    let given_up = future::poll_once(orders.publish(&event)).await;
     assert!(given_up.is_none());
     drop(send(&orders, "order-1", "unread").await);
     let last = send(&orders, "order-1", "last").await;
@@ -213,5 +214,37 @@ pub(crate) async fn a_publish_given_up_in_line_is_not_sent(env: Env) {
     let outcome = env.soon("the first", lost).await.unwrap();
     assert!(matches!(outcome, Outcome::Stored { sequence: 2, .. }));
     assert_eq!(sequence(&env, last).await, 4, "one of two was stored");
+    bus.close().await;
+}
+
+/// What waits and is given up leaves its place at once, not at its turn.
+pub(crate) async fn a_publish_given_up_gives_its_place_to_the_next(env: Env) {
+    let (bus, spy) = watched(&env, |b| b.window(2)).await;
+    let orders = bus.topic("orders.placed").unwrap();
+    send(&orders, "order-0", "before")
+        .await
+        .await
+        .expect("it is stored");
+    // Behind one that is on its way, and behind a link that takes nothing.
+    for refusal in [None, Some(jetbus::link::Refused::Busy)] {
+        spy.trick(Trick::Swallow, "lost");
+        let lost = send(&orders, "order-1", "lost").await;
+        let taken = spy.taken("orders.placed");
+        spy.refuse(refusal);
+        for _ in 0..10 {
+            let event = Event::new("order-1", "OrderPlaced", "given up");
+            let mut publish = Box::pin(orders.publish(&event));
+            // It gets the second place each time.
+            let polled = future::poll_once(&mut publish).await;
+            assert!(polled.is_none());
+            drop(publish);
+        }
+        spy.refuse(None);
+        spy.be_honest();
+        let last = send(&orders, "order-1", "last").await;
+        let first = sequence(&env, lost).await;
+        assert_eq!(sequence(&env, last).await, first + 1);
+        assert!(spy.taken("orders.placed") <= taken + 3);
+    }
     bus.close().await;
 }

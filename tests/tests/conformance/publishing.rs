@@ -291,10 +291,10 @@ pub(crate) async fn what_cannot_be_handed_over_is_not_sent(env: Env) {
 
     // One whose caller goes away while it waits is not sent, and leaves its place.
     spy.refuse(Some(Refused::Busy));
+    let before = spy.refused();
     let given_up = futures_lite::future::poll_once(orders.publish(&event)).await;
     assert!(given_up.is_none());
     // One that waits goes as soon as the link takes it.
-    let before = spy.refused();
     let (waited, ()) = futures_lite::future::zip(orders.publish(&event), async {
         env.until("it was refused", || spy.refused() > before).await;
         spy.refuse(None);

@@ -25,11 +25,13 @@ impl Hub {
             match bus.entrance.pop() {
                 Some(Entry::Enter {
                     token,
+                    order,
                     key,
                     deadline,
                 }) => {
                     let enter = line::Input::Enter {
                         key,
+                        order,
                         token,
                         deadline,
                     };
@@ -40,7 +42,15 @@ impl Hub {
                     failure,
                     unavailable,
                 }) => self.asked(now, token, failure, unavailable),
-                None => return false,
+                None => {
+                    for _ in 0..BUDGET {
+                        let Some(order) = bus.entrance.pop_left() else {
+                            return false;
+                        };
+                        self.line.handle(now, line::Input::Left { order });
+                    }
+                    return true;
+                }
             }
         }
         true
@@ -262,9 +272,20 @@ impl Hub {
             let link = Arc::clone(&bus.link);
             self.link_ready = Some(Box::pin(async move { link.ready().await }));
             self.publisher.handle(now, publish::Input::Busy);
+        }
+        // What the hub waits for, a line may wait for. A loss that was not told yet
+        // is tried again.
+        let waits = refused == Refused::Busy || self.generation == 0;
+        if waits {
             self.line.handle(now, line::Input::Busy);
         }
-        self.put_aside(now, flight, permit, Failure::Refused);
+        match flight.place {
+            Some(place) if waits && !flight.sent => {
+                let token = permit.fill(flight, Time::NEVER.as_nanos()).to_bits();
+                self.line.handle(now, line::Input::Back { place, token });
+            }
+            _ => self.put_aside(now, flight, permit, Failure::Refused),
+        }
     }
 
     /// It gets no further answer.
@@ -287,9 +308,14 @@ impl Hub {
             return;
         };
         let error = match why {
+            // Nobody to tell.
+            Why::Left => return,
+            Why::Late if self.is_down_for_callers() => PublishError::Disconnected,
             Why::Late => flight.given_up(Verdict::Rejected, now),
             Why::PredecessorUnknown => PublishError::PredecessorUnknown,
         };
+        // It is out of its line.
+        flight.place = None;
         self.end(now, flight, permit, Err(error));
     }
 

@@ -5,7 +5,7 @@
 //! Where an ending leaves open whether the message is stored, those that wait
 //! behind it are not sent: nobody could say any more in which order they are.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hash::Hash;
 
 use crate::Time;
@@ -33,10 +33,25 @@ pub enum Input<K> {
     Enter {
         /// Of what it is in order with.
         key: K,
-        /// Which publish. Opaque here.
+        /// Which publish: a number of its own.
+        order: u64,
+        /// What the outputs call it. Opaque here.
         token: u64,
         /// When its caller stops waiting.
         deadline: Time,
+    },
+    /// Its caller does not want it any more. One that was sent goes on.
+    Left {
+        /// Which.
+        order: u64,
+    },
+    /// The link did not take it after all: it is the first of its key again. Say
+    /// [`Busy`](Self::Busy) first, or it is sent at once.
+    Back {
+        /// Which.
+        place: Place,
+        /// What the outputs call it from now on.
+        token: u64,
     },
     /// A publish that was sent has ended. A second ending changes nothing.
     Ended {
@@ -56,6 +71,8 @@ pub enum Input<K> {
 pub enum Why {
     /// Its deadline passed while it waited.
     Late,
+    /// Its caller left.
+    Left,
     /// The one before it may or may not be stored.
     PredecessorUnknown,
 }
@@ -92,11 +109,14 @@ pub struct Line<K> {
     keyed: Keyed<K, Waiting>,
     /// By when to send those that were not sent yet.
     deadlines: BTreeSet<(Time, Id)>,
+    /// The same by their numbers.
+    unsent: BTreeMap<u64, Id>,
     failed: VecDeque<(u64, Why)>,
 }
 
 #[derive(Debug)]
 struct Waiting {
+    order: u64,
     token: u64,
     deadline: Time,
 }
@@ -111,6 +131,7 @@ impl<K: Clone + Eq + Hash> Line<K> {
             busy: false,
             keyed: Keyed::new(seed),
             deadlines: BTreeSet::new(),
+            unsent: BTreeMap::new(),
             failed: VecDeque::new(),
         }
     }
@@ -122,11 +143,29 @@ impl<K: Clone + Eq + Hash> Line<K> {
             Input::Tick => {}
             Input::Enter {
                 key,
+                order,
                 token,
                 deadline,
             } => {
-                let id = self.keyed.push(Some(key), Waiting { token, deadline });
-                self.deadlines.insert((deadline, id));
+                let waiting = Waiting {
+                    order,
+                    token,
+                    deadline,
+                };
+                let id = self.keyed.push(Some(key), waiting);
+                self.waits(id);
+            }
+            Input::Left { order } => {
+                if let Some(&id) = self.unsent.get(&order) {
+                    self.fail(id, Why::Left);
+                }
+            }
+            Input::Back { place, token } => {
+                if let Some(waiting) = self.keyed.item_mut(place.0) {
+                    waiting.token = token;
+                    self.keyed.release(place.0);
+                    self.waits(place.0);
+                }
             }
             Input::Ended { place, ending } => self.ended(place.0, ending),
             Input::Busy => self.busy = true,
@@ -148,8 +187,8 @@ impl<K: Clone + Eq + Hash> Line<K> {
             return None;
         }
         let id = self.keyed.next_ready()?;
-        let &Waiting { token, deadline } = self.keyed.item(id)?;
-        self.deadlines.remove(&(deadline, id));
+        let token = self.keyed.item(id)?.token;
+        self.waits_no_more(id);
         Some(Output::Send {
             token,
             place: Place(id),
@@ -185,9 +224,23 @@ impl<K: Clone + Eq + Hash> Line<K> {
 
     /// Takes one that was not sent out of its line.
     fn fail(&mut self, id: Id, why: Why) {
-        if let Some(Waiting { token, deadline }) = self.keyed.finish(id) {
-            self.deadlines.remove(&(deadline, id));
+        self.waits_no_more(id);
+        if let Some(Waiting { token, .. }) = self.keyed.finish(id) {
             self.failed.push_back((token, why));
+        }
+    }
+
+    fn waits(&mut self, id: Id) {
+        if let Some(waiting) = self.keyed.item(id) {
+            self.deadlines.insert((waiting.deadline, id));
+            self.unsent.insert(waiting.order, id);
+        }
+    }
+
+    fn waits_no_more(&mut self, id: Id) {
+        if let Some(waiting) = self.keyed.item(id) {
+            self.deadlines.remove(&(waiting.deadline, id));
+            self.unsent.remove(&waiting.order);
         }
     }
 }

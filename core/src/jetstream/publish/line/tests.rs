@@ -14,6 +14,7 @@ fn enter(line: &mut Line<u8>, key: u8, token: u64) {
         Time::ZERO,
         Input::Enter {
             key,
+            order: token,
             token,
             deadline,
         },
@@ -90,6 +91,7 @@ fn who_waits_too_long_leaves_the_line() {
             Time::ZERO,
             Input::Enter {
                 key: 1,
+                order: token,
                 token,
                 deadline: at(deadline),
             },
@@ -120,6 +122,47 @@ fn a_busy_link_is_sent_nothing_but_deadlines_hold() {
     line.handle(at(1_000), Input::Tick);
     let why = Why::Late;
     assert_eq!(outputs(&mut line), [Output::Fail { token: 21, why }]);
+}
+
+#[test]
+fn who_leaves_is_not_sent_and_who_was_sent_goes_on() {
+    let mut line = Line::new(1);
+    for token in [11, 12, 13] {
+        enter(&mut line, 1, token);
+    }
+    let place = sent(&mut line)[0].1;
+    for order in [11, 12, 12] {
+        line.handle(at(1), Input::Left { order });
+    }
+    let why = Why::Left;
+    assert_eq!(outputs(&mut line), [Output::Fail { token: 12, why }]);
+    let ending = Ending::Known;
+    line.handle(at(1), Input::Ended { place, ending });
+    assert_eq!(sent(&mut line)[0].0, 13);
+}
+
+#[test]
+fn what_the_link_did_not_take_is_first_of_its_key_again() {
+    let mut line = Line::new(1);
+    enter(&mut line, 1, 11);
+    enter(&mut line, 1, 12);
+    let place = sent(&mut line)[0].1;
+    line.handle(at(1), Input::Busy);
+    line.handle(at(1), Input::Back { place, token: 21 });
+    assert_eq!(outputs(&mut line), []);
+    assert_eq!(line.deadline(), Some(at(1_000)));
+    line.handle(at(2), Input::Free);
+    let again = sent(&mut line);
+    assert_eq!((again.len(), again[0].0), (1, 21));
+    // And it may be late, or left, as before.
+    line.handle(at(3), Input::Busy);
+    let place = again[0].1;
+    line.handle(at(3), Input::Back { place, token: 31 });
+    line.handle(at(3), Input::Left { order: 11 });
+    let why = Why::Left;
+    assert_eq!(outputs(&mut line), [Output::Fail { token: 31, why }]);
+    line.handle(at(4), Input::Free);
+    assert_eq!(sent(&mut line)[0].0, 12);
 }
 
 #[derive(Clone, Debug)]
@@ -201,7 +244,7 @@ proptest! {
                 Step::Enter(key, patience) => {
                     next += 1;
                     let deadline = now + std::time::Duration::from_millis(patience);
-                    line.handle(now, Input::Enter { key, token: next, deadline });
+                    line.handle(now, Input::Enter { key, order: next, token: next, deadline });
                     oracle.keys.entry(key).or_default().push_back((next, deadline));
                 }
                 Step::End(which, known) if !places.is_empty() => {
