@@ -307,6 +307,8 @@ pub(crate) async fn with_consent_an_outcome_may_be_unconfirmed(env: Env) {
     outside.delete_stream(stream).await;
     spy.trick(Trick::Misdirect, "$JS.API.");
     let mut heard = outside.subscribe("orders.placed").await;
+    // Once the server answers, it knows of the listener.
+    outside.streams().await;
     for n in 6..8 {
         let event = event(n);
         let outcome = env.soon("an end", bus.publish("orders.placed", &event));
