@@ -5,12 +5,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::super::history::{Answer, Entry, History};
 use super::Violation;
 
+/// A call, and whether it is the first of its event.
+type Call = (u64, bool);
+
 /// Of two calls of one publisher for one topic and key, the later is stored behind
 /// the earlier. A call that repeats an event says nothing of its own place: the event
 /// may have been stored at any time since it was published first.
 pub(super) fn check(history: &History, found: &mut Vec<Violation>) {
     let mut published = BTreeSet::new();
-    let mut lines: BTreeMap<(u64, &str, &str), Vec<(u64, bool)>> = BTreeMap::new();
+    let mut lines: BTreeMap<(u64, &str, &str), Vec<Call>> = BTreeMap::new();
     let mut stored = BTreeMap::new();
     for (_, entry) in &history.entries {
         match entry {
