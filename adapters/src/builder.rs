@@ -1,5 +1,6 @@
 //! Opening a bus.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -40,6 +41,22 @@ enum ApiChoice {
     Prefix(String),
 }
 
+/// Gives the W3C trace context of the caller, if there is one.
+#[derive(Clone)]
+pub(crate) struct TraceContext(Arc<dyn Fn() -> Option<String> + Send + Sync>);
+
+impl TraceContext {
+    pub(crate) fn current(&self) -> Option<String> {
+        (self.0)()
+    }
+}
+
+impl fmt::Debug for TraceContext {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("TraceContext").finish_non_exhaustive()
+    }
+}
+
 /// What a bus was told when it opened; fixed from then on.
 #[derive(Debug)]
 pub(crate) struct Settings {
@@ -49,6 +66,8 @@ pub(crate) struct Settings {
     pub(crate) on_mismatch: OnMismatch,
     pub(crate) allow_destructive: bool,
     pub(crate) window: usize,
+    pub(crate) window_bytes: usize,
+    pub(crate) trace_context: Option<TraceContext>,
     pub(crate) publish_timeout: Duration,
     pub(crate) request_timeout: Duration,
     pub(crate) wait_for_connection: bool,
@@ -70,6 +89,8 @@ impl Default for Settings {
             on_mismatch: OnMismatch::default(),
             allow_destructive: false,
             window: 1_024,
+            window_bytes: 64 << 20,
+            trace_context: None,
             publish_timeout: Duration::from_secs(30),
             request_timeout: Duration::from_secs(5),
             wait_for_connection: true,
@@ -162,6 +183,26 @@ impl Builder {
     /// wait. Default: 1 024.
     pub const fn window(mut self, messages: usize) -> Self {
         self.settings.window = messages;
+        self
+    }
+
+    /// Most bytes (headers and payloads) of publishes that are not acknowledged yet,
+    /// at least 1; further ones wait. A message that is larger goes alone. Default:
+    /// 64 MiB.
+    pub const fn window_bytes(mut self, bytes: usize) -> Self {
+        self.settings.window_bytes = bytes;
+        self
+    }
+
+    /// Asks `current` at every publish for the trace it belongs to, and sends what it
+    /// says as the header `traceparent` (W3C trace context), unless the message has
+    /// one. It is called where the publish is, before anything is awaited. Default:
+    /// nothing is asked and no header sent.
+    pub fn trace_context(
+        mut self,
+        current: impl Fn() -> Option<String> + Send + Sync + 'static,
+    ) -> Self {
+        self.settings.trace_context = Some(TraceContext(Arc::new(current)));
         self
     }
 
@@ -261,7 +302,7 @@ impl Builder {
 }
 
 fn check(settings: &Settings) -> Result<(), OpenError> {
-    let refuse = |option, value: &dyn std::fmt::Debug, rule| {
+    let refuse = |option, value: &dyn fmt::Debug, rule| {
         Err(OpenError::Option(OptionError {
             option,
             value: format!("{value:?}"),
@@ -270,6 +311,13 @@ fn check(settings: &Settings) -> Result<(), OpenError> {
     };
     if !(1..=16_384).contains(&settings.window) {
         return refuse("window", &settings.window, "it is 1 to 16384 messages");
+    }
+    if settings.window_bytes == 0 {
+        return refuse(
+            "window_bytes",
+            &settings.window_bytes,
+            "it is at least 1 byte",
+        );
     }
     for (option, value) in [
         ("publish_timeout", settings.publish_timeout),

@@ -14,9 +14,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
 
 use jetbus_core::Time;
+use jetbus_core::jetstream::publish::line::Line;
 use jetbus_core::jetstream::publish::{self, Publisher};
 use jetbus_core::names::Api;
 use jetbus_core::random::mix;
+use jetbus_core::shared::budget::Budget;
 use jetbus_core::shared::credit::Credit;
 use jetbus_core::shared::gate::Gate;
 use jetbus_core::shared::session::{Closed, SessionCell};
@@ -35,7 +37,7 @@ use crate::event::Event;
 use crate::link::NatsOptions;
 use crate::link::{EmbeddedBroker, Link, ServerInfo};
 use crate::news::{NewsStream, Newsroom};
-use crate::publish::{Flight, Outcome, Topic};
+use crate::publish::{Entrance, Flight, Outcome, Outcomes, PublishStats, Topic};
 use crate::runtime::Runtime;
 use crate::streams::StreamTable;
 use crate::subscribe::Subscribe;
@@ -70,6 +72,11 @@ pub(crate) struct Inner {
     pub(crate) publishing: Gate<()>,
     pub(crate) session: SessionCell<ServerInfo>,
     pub(crate) window: Credit<Flight>,
+    /// Bytes of what is in the window.
+    pub(crate) bytes: Arc<Budget>,
+    /// Where publishes of a key come to the hub.
+    pub(crate) entrance: Entrance,
+    pub(crate) outcomes: Outcomes,
     pub(crate) calls: Credit<Call>,
     pub(crate) acks: publish::Inbox,
     pub(crate) replies: publish::Inbox,
@@ -174,6 +181,12 @@ impl Bus {
         self.inner().session.generation().is_some()
     }
 
+    /// How publishes have ended so far.
+    #[must_use]
+    pub fn publish_stats(&self) -> PublishStats {
+        self.inner().outcomes.stats()
+    }
+
     /// What happens from now on without a caller to tell. Bounded: a listener that
     /// does not read misses news, and is told how many.
     #[must_use]
@@ -220,6 +233,7 @@ impl Bus {
             .unwrap_or(NonZeroU16::MIN);
         let publisher = Publisher::new(publish::Config {
             capacity: settings.window,
+            wait_for_link: settings.wait_for_connection,
             seed: next(&random),
         });
         let inner = Arc::new(Inner {
@@ -232,6 +246,9 @@ impl Bus {
             publishing: Gate::new(),
             session: SessionCell::new(),
             window: Credit::new(slots),
+            bytes: Arc::new(Budget::new(settings.window_bytes as u64)),
+            entrance: Entrance::new(slots.get().into()),
+            outcomes: Outcomes::new(),
             calls: Credit::new(CALLS),
             acks,
             replies,
@@ -243,7 +260,8 @@ impl Bus {
             random,
             settings,
         });
-        hub::start(&inner, acks_inbox, replies_inbox, publisher);
+        let line = Line::new(inner.random());
+        hub::start(&inner, acks_inbox, replies_inbox, publisher, line);
         Ok(Self(Arc::new(Owner(inner))))
     }
 }

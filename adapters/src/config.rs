@@ -51,6 +51,8 @@ impl Stream {
 #[must_use = "a configuration is applied with `Bus::configure`"]
 pub struct TopicConfig {
     pub(crate) persistence: Persistence,
+    pub(crate) unordered: bool,
+    pub(crate) allow_unconfirmed: bool,
     /// Name and subjects are filled in when the topic is known.
     pub(crate) stream: WantedStream,
 }
@@ -59,6 +61,8 @@ impl Default for TopicConfig {
     fn default() -> Self {
         Self {
             persistence: Persistence::Auto,
+            unordered: false,
+            allow_unconfirmed: false,
             stream: WantedStream::new("", Vec::new()),
         }
     }
@@ -73,6 +77,25 @@ impl TopicConfig {
     /// Whether events are stored. Default: [`Persistence::Auto`].
     pub const fn persistence(mut self, persistence: Persistence) -> Self {
         self.persistence = persistence;
+        self
+    }
+
+    /// Whether events of one key may overtake each other. In order, one event of a
+    /// key is on its way at a time and the next is sent when it is stored: one
+    /// round trip to the server per event of one key, however many keys there are.
+    /// Default: in order.
+    pub const fn unordered(mut self, unordered: bool) -> Self {
+        self.unordered = unordered;
+        self
+    }
+
+    /// Consents to publishing without acknowledgement while JetStream is not there:
+    /// nobody answers a publish, and nobody is there to ask why. The outcome is
+    /// then [`Outcome::Unconfirmed`](crate::Outcome::Unconfirmed), and the event is
+    /// not stored unless somebody does so unseen. Default: refused; publishing
+    /// fails instead.
+    pub const fn allow_unconfirmed(mut self, allow: bool) -> Self {
+        self.allow_unconfirmed = allow;
         self
     }
 }
@@ -139,6 +162,22 @@ macro_rules! stream_options {
             /// How files are compressed. Default: not at all.
             pub const fn compression(mut self, compression: Compression) -> Self {
                 self.$stream.compression = compression;
+                self
+            }
+
+            /// Whether messages may have a [time to live](crate::Event::ttl) of their
+            /// own. Cannot be taken back; servers from 2.11. Default: no.
+            pub const fn message_ttl(mut self, allow: bool) -> Self {
+                self.$stream.message_ttl = allow;
+                self
+            }
+
+            /// Whether messages may be [published later](crate::Event::deliver_at).
+            /// They wait in the same stream, under `jetbus~schedules.<stream>.*`.
+            /// Cannot be taken back; servers from 2.12, not the embedded broker, and
+            /// only with [`Discard::Old`]. Default: no.
+            pub const fn schedules(mut self, allow: bool) -> Self {
+                self.$stream.schedules = allow;
                 self
             }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use jetbus_core::envelope::EncodeError;
 use jetbus_core::headers::HeaderError;
+use jetbus_core::jetstream::admin::AdminError;
 use jetbus_core::jetstream::api::{ApiError, codes};
 use jetbus_core::provision::ProvisionError;
 use jetbus_core::subject::NameError;
@@ -49,11 +50,53 @@ pub enum PublishError {
     Stream(Arc<StreamError>),
     /// The server refused it, at every attempt; nothing was stored.
     Refused(ApiError),
+    /// The stream, or its topic there, does not end where the publish expected;
+    /// nothing was stored.
+    Conflict {
+        /// What the server says.
+        error: ApiError,
+        /// Where it ends; `None` when another write is under way just now.
+        last: Option<u64>,
+    },
+    /// An option of the publish cannot be kept here; nothing was sent.
+    Unsupported(Unsupported),
+    /// The event of the same key before it may or may not be stored. This one waited
+    /// behind it and was not sent: their order would not be known.
+    PredecessorUnknown,
     /// It was handed over and not answered: the server may or may not have stored
     /// it.
     Unknown {
-        /// Since it was first handed over.
+        /// Since it was published.
         waited: Duration,
+    },
+}
+
+/// Why an option of a publish cannot be kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Unsupported {
+    /// The server is too old.
+    Server {
+        /// The option.
+        option: &'static str,
+        /// The first version that can: major, minor, patch.
+        since: (u32, u32, u32),
+        /// The server's version.
+        version: (u32, u32, u32),
+    },
+    /// The topic's stream does not allow it.
+    Stream {
+        /// The option of the publish.
+        option: &'static str,
+        /// The stream.
+        stream: Arc<str>,
+        /// The option of the stream that allows it.
+        needs: &'static str,
+    },
+    /// Nothing of the topic is stored.
+    Ephemeral {
+        /// The option.
+        option: &'static str,
     },
 }
 
@@ -69,6 +112,8 @@ pub enum Invalid {
     Header(HeaderError),
     /// The id of a raw message.
     Id(NameError),
+    /// An option of the publish.
+    Option(NameError),
     /// Headers and payload are larger than the server takes.
     TooLarge {
         /// Bytes of headers and payload.
@@ -85,10 +130,12 @@ impl PublishError {
     #[must_use]
     pub fn class(&self) -> Class {
         match self {
-            Self::Invalid(_) | Self::Closed => Class::Terminal,
-            Self::Disconnected | Self::NotSent { .. } => Class::Retryable,
+            Self::Invalid(_) | Self::Closed | Self::Unsupported(_) => Class::Terminal,
+            Self::Disconnected | Self::NotSent { .. } | Self::PredecessorUnknown => {
+                Class::Retryable
+            }
             Self::Stream(error) => error.class(),
-            Self::Refused(error) => {
+            Self::Refused(error) | Self::Conflict { error, .. } => {
                 if jetbus_core::jetstream::publish::transient(error.err_code) {
                     Class::Retryable
                 } else {
@@ -111,6 +158,13 @@ impl fmt::Display for PublishError {
             }
             Self::Stream(error) => write!(f, "not sent: {error}"),
             Self::Refused(error) => write!(f, "refused by the server: {error}"),
+            Self::Conflict { error, .. } => {
+                write!(f, "not stored, something else is there: {error}")
+            }
+            Self::Unsupported(unsupported) => write!(f, "not sent: {unsupported}"),
+            Self::PredecessorUnknown => {
+                f.write_str("not sent: the event of its key before it may or may not be stored")
+            }
             Self::Unknown { waited } => write!(
                 f,
                 "not answered within {waited:?}: it may or may not be stored"
@@ -124,11 +178,41 @@ impl std::error::Error for PublishError {
         match self {
             Self::Invalid(invalid) => Some(invalid),
             Self::Stream(error) => Some(&**error),
-            Self::Refused(error) => Some(error),
+            Self::Refused(error) | Self::Conflict { error, .. } => Some(error),
+            Self::Unsupported(unsupported) => Some(unsupported),
             _ => None,
         }
     }
 }
+
+impl fmt::Display for Unsupported {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Server {
+                option,
+                since: (major, minor, patch),
+                version: (has_major, has_minor, has_patch),
+            } => write!(
+                f,
+                "option `{option}` needs a server of version {major}.{minor}.{patch}, this one has {has_major}.{has_minor}.{has_patch}"
+            ),
+            Self::Stream {
+                option,
+                stream,
+                needs,
+            } => write!(
+                f,
+                "option `{option}` needs a stream with `{needs}`, which {stream} is not"
+            ),
+            Self::Ephemeral { option } => write!(
+                f,
+                "option `{option}` needs a topic that is stored, and this one is ephemeral"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for Unsupported {}
 
 impl fmt::Display for Invalid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -136,7 +220,7 @@ impl fmt::Display for Invalid {
             Self::Topic(error) => error.fmt(f),
             Self::Envelope(error) => error.fmt(f),
             Self::Header(error) => error.fmt(f),
-            Self::Id(error) => error.fmt(f),
+            Self::Id(error) | Self::Option(error) => error.fmt(f),
             Self::TooLarge { len, max } => write!(
                 f,
                 "headers and payload have {len} bytes, the server takes at most {max}"
@@ -152,7 +236,7 @@ impl std::error::Error for Invalid {
             Self::Topic(error) => Some(error),
             Self::Envelope(error) => Some(error),
             Self::Header(error) => Some(error),
-            Self::Id(error) => Some(error),
+            Self::Id(error) | Self::Option(error) => Some(error),
             Self::TooLarge { .. } | Self::Unsendable => None,
         }
     }
@@ -201,6 +285,18 @@ impl StreamError {
             }
             _ => false,
         }
+    }
+
+    /// Whether nobody is there to ask: JetStream is off, or not for this account.
+    pub(crate) fn is_unavailable(&self) -> bool {
+        let Self::Provision(ProvisionError::Admin(error)) = self else {
+            return false;
+        };
+        matches!(error, AdminError::NoResponders)
+            || matches!(
+                error.err_code(),
+                Some(codes::NOT_ENABLED_FOR_ACCOUNT | codes::NOT_ENABLED)
+            )
     }
 
     /// Whether the server could not create a consumer, for a reason of its own.

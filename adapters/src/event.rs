@@ -1,6 +1,7 @@
 //! What is published: typed events, and raw messages.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use bytes::Bytes;
 use jetbus_core::{Headers, Timestamp};
@@ -25,6 +26,27 @@ pub struct Event<'a, T> {
     pub(crate) trace_id: Option<Cow<'a, str>>,
     pub(crate) correlation_id: Option<Cow<'a, str>>,
     pub(crate) tenant: i64,
+    pub(crate) options: Options,
+}
+
+/// What a publish asks for beside being stored.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Options {
+    pub(crate) ttl: Option<Duration>,
+    pub(crate) last_sequence: Option<u64>,
+    pub(crate) last_subject_sequence: Option<u64>,
+    pub(crate) deliver_at: Option<Timestamp>,
+    pub(crate) unordered: bool,
+}
+
+impl Options {
+    /// Whether the server is asked for nothing more.
+    pub(crate) const fn is_plain(&self) -> bool {
+        self.ttl.is_none()
+            && self.deliver_at.is_none()
+            && self.last_sequence.is_none()
+            && self.last_subject_sequence.is_none()
+    }
 }
 
 impl<'a, T> Event<'a, T> {
@@ -42,6 +64,7 @@ impl<'a, T> Event<'a, T> {
             trace_id: None,
             correlation_id: None,
             tenant: 0,
+            options: Options::default(),
         }
     }
 
@@ -85,14 +108,15 @@ impl<'a, T> Event<'a, T> {
 
 /// A message of bytes and headers, without an envelope.
 ///
-/// Its key is the header `X-Aggregate-ID`; without one it has none, and is
-/// handled in no particular order.
+/// Its key is the header `X-Aggregate-ID`; without one it has none, and is stored
+/// and handled in no particular order.
 #[derive(Clone, Debug, Default)]
 #[must_use = "a message does nothing until it is published"]
 pub struct Raw {
     pub(crate) payload: Bytes,
     pub(crate) headers: Headers,
     pub(crate) id: Option<String>,
+    pub(crate) options: Options,
 }
 
 impl Raw {
@@ -102,6 +126,7 @@ impl Raw {
             payload: payload.into(),
             headers: Headers::new(),
             id: None,
+            options: Options::default(),
         }
     }
 
@@ -119,3 +144,56 @@ impl Raw {
         self
     }
 }
+
+macro_rules! publish_options {
+    ($($owner:tt)*) => {
+        impl $($owner)* {
+            /// Lets it overtake others of its key and topic, and be overtaken: it is
+            /// sent at once, without waiting until those before it are stored.
+            /// Default: in order, unless the topic is
+            /// [`unordered`](crate::TopicConfig::unordered).
+            pub const fn unordered(mut self) -> Self {
+                self.options.unordered = true;
+                self
+            }
+
+            /// How long the server keeps it: whole seconds, at least one. The stream
+            /// must allow it ([`Stream::message_ttl`](crate::Stream::message_ttl)),
+            /// and the server be 2.11 or newer (ADR-43). Default: as long as the
+            /// stream keeps all.
+            pub const fn ttl(mut self, ttl: Duration) -> Self {
+                self.options.ttl = Some(ttl);
+                self
+            }
+
+            /// Stores it only if the last sequence of the stream is this one, 0 for
+            /// an empty stream; else it fails with
+            /// [`PublishError::Conflict`](crate::PublishError::Conflict).
+            pub const fn expect_last_sequence(mut self, sequence: u64) -> Self {
+                self.options.last_sequence = Some(sequence);
+                self
+            }
+
+            /// Stores it only if the last sequence of its topic is this one, 0 for
+            /// none; else it fails with
+            /// [`PublishError::Conflict`](crate::PublishError::Conflict).
+            pub const fn expect_last_subject_sequence(mut self, sequence: u64) -> Self {
+                self.options.last_subject_sequence = Some(sequence);
+                self
+            }
+
+            /// Stores it now and lets the server publish it to its topic then. The
+            /// outcome is that of storing it; the topic's stream must allow it
+            /// ([`Stream::schedules`](crate::Stream::schedules)), and the server be
+            /// 2.12 or newer (ADR-51). What comes due is in no order with what is
+            /// published meanwhile.
+            pub const fn deliver_at(mut self, at: Timestamp) -> Self {
+                self.options.deliver_at = Some(at);
+                self
+            }
+        }
+    };
+}
+
+publish_options!(<T> Event<'_, T>);
+publish_options!(Raw);

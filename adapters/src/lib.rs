@@ -64,6 +64,7 @@ pub use config::{
 pub use dead_letters::{DeadLetterError, DeadLetterOptions, DeadLetterPage, DeadLetters, Redriven};
 pub use error::{
     Class, Invalid, OpenError, OptionError, PublishError, StreamError, SubscribeError, TopicError,
+    Unsupported,
 };
 pub use event::{Event, Raw};
 pub use jetbus_core::dead_letter::{
@@ -81,7 +82,7 @@ pub use link::EmbeddedBroker;
 #[cfg(feature = "nats")]
 pub use link::NatsOptions;
 pub use news::{News, NewsStream, PullNews};
-pub use publish::{Outcome, Receipt, Topic};
+pub use publish::{Outcome, PublishStats, Receipt, Topic};
 pub use subscribe::{
     Bare, Classes, Deliveries, Delivery, DrainReport, Failure, Handled, Handler, IntoHandled,
     IntoHandledBatch, Layer, Service, Settle, SettleError, Start, Subscribe, Subscription,

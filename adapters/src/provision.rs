@@ -8,6 +8,7 @@ use jetbus_core::provision::{
     ConsumerReady, EnsureConsumer, EnsureStream, Mark, Output, Policy, ProvisionError,
     ProvisionEvent, RequestFailed, Resolution, ResolveTopic, WantedConsumer,
 };
+use jetbus_core::subject::covers;
 
 use crate::bus::{Inner, NoAnswer};
 use crate::error::StreamError;
@@ -52,9 +53,14 @@ pub(crate) async fn stream(bus: &Inner, wanted: &Wanted) -> Result<Ready, Stream
             what: event.to_string().into(),
         });
     }
+    let waiting = jetbus_core::names::schedules(&stream);
+    let subjects = &ready.config.subjects;
     Ok(Ready {
-        stream,
         dedupe_window: Duration::from_nanos(ready.config.duplicate_window),
+        message_ttl: ready.config.allow_msg_ttl,
+        schedules: ready.config.allow_msg_schedules
+            && subjects.iter().any(|subject| covers(subject, &waiting)),
+        stream,
     })
 }
 

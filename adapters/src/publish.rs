@@ -1,13 +1,18 @@
 //! Publishing: from a resolved topic to an outcome.
 //!
 //! The way of a message: [`topic::Topic`] checks and encodes it, [`window`] takes
-//! a place for it and hands it to the link, the bus's hub reads the server's answer
-//! and settles the place.
+//! a place for it. With a key it goes by the [`entrance`] to the bus's hub, which
+//! keeps the order of each key; without one it is handed to the link at once. The
+//! hub reads the server's answer and settles the place.
 
+mod entrance;
+mod options;
 mod outcome;
 mod topic;
 mod window;
 
-pub use outcome::{Outcome, Receipt};
+pub(crate) use entrance::{Entrance, Entry, Key};
+pub(crate) use outcome::Outcomes;
+pub use outcome::{Outcome, PublishStats, Receipt};
 pub use topic::Topic;
-pub(crate) use window::Flight;
+pub(crate) use window::{Back, Flight, refused};

@@ -27,6 +27,10 @@ pub(crate) struct Ready {
     pub(crate) stream: Arc<str>,
     /// How long it remembers message ids.
     pub(crate) dedupe_window: Duration,
+    /// Whether messages may have a time to live of their own.
+    pub(crate) message_ttl: bool,
+    /// Whether it publishes later what waits under its schedules.
+    pub(crate) schedules: bool,
 }
 
 /// What a stream is wanted for.
@@ -76,10 +80,9 @@ impl Wanted {
 }
 
 impl StreamEntry {
-    /// What the stream's dedupe window is, when it is ready: one atomic load and a
-    /// read.
-    pub(crate) fn dedupe_window(&self) -> Option<Duration> {
-        self.state.with(|_, ready| ready.dedupe_window)
+    /// What `read` says of the stream, when it is ready: one atomic load and a read.
+    pub(crate) fn with<R>(&self, mut read: impl FnMut(&Ready) -> R) -> Option<R> {
+        self.state.with(|_, ready| read(ready))
     }
 
     /// The shared name of the stream that an answer names.
@@ -103,6 +106,17 @@ impl StreamEntry {
         &self,
         bus: &Arc<Inner>,
         deadline: Time,
+    ) -> Result<Ready, Arc<StreamError>> {
+        self.ensure_unless(bus, deadline, |_| false).await
+    }
+
+    /// As [`ensure`](Self::ensure), but does not try again after a failure that
+    /// `ends` says is one.
+    pub(crate) async fn ensure_unless(
+        &self,
+        bus: &Arc<Inner>,
+        deadline: Time,
+        ends: impl Fn(&StreamError) -> bool,
     ) -> Result<Ready, Arc<StreamError>> {
         loop {
             let now = bus.runtime.now();
@@ -133,7 +147,7 @@ impl StreamEntry {
                 None => failed,
             };
             if let Some((error, until)) = failed {
-                if !error.is_transient() || until >= deadline {
+                if !error.is_transient() || until >= deadline || ends(&error) {
                     return Err(error);
                 }
                 bus.runtime.sleep_until(until).await;

@@ -176,7 +176,8 @@ fn kept(bus: &Inner, name: &str, config: Option<&TopicConfig>) -> Result<Kept, T
     let unset = TopicConfig::default().stream;
     let options = config.map_or_else(|| unset.clone(), |config| config.stream.clone());
     if persistence == Persistence::Ephemeral {
-        if options != unset {
+        let publishing = config.is_some_and(|config| config.unordered || config.allow_unconfirmed);
+        if options != unset || publishing {
             return Err(TopicError::Ephemeral { topic: name.into() });
         }
         return Ok(Kept::Nowhere);

@@ -22,8 +22,9 @@
 //!
 //! | asked for | answer |
 //! |---|---|
-//! | mirrors, sources, republish, subject transforms, message TTL and delete markers, counters, schedules, atomic and batched publish, persist mode | 10052 "... not supported" at stream create or update |
-//! | headers for TTL, counters, batches, schedules | what a server says when the stream did not allow them: 10166, 10168, 10174, 10188 |
+//! | mirrors, sources, republish, subject transforms, delete markers, counters, schedules, atomic and batched publish, persist mode | 10052 "... not supported" at stream create or update |
+//! | headers for counters, batches, schedules | what a server says when the stream did not allow them: 10168, 10174, 10188 |
+//! | `Nats-TTL: never` and TTLs in other units than h, m, s | 10165 |
 //! | sealing a stream | 10052 "sealing a stream is not supported" |
 //! | more than one replica | 10074, as a single server |
 //! | push consumers, priority groups, pausing, ack sampling, replay policy original | 10012 "... not supported" |

@@ -158,6 +158,19 @@ pub fn parse_own_stream(name: &str) -> Option<String> {
     (own_stream(&topic) == name).then_some(topic)
 }
 
+/// Where messages wait that `stream` is to publish later: a pattern. Each waits
+/// under a subject of its own, whose last token is free.
+#[must_use]
+pub fn schedules(stream: &str) -> String {
+    format!("jetbus~schedules.{stream}.*")
+}
+
+/// The subject of [`schedules`] that ends in `id`: a token without dots.
+#[must_use]
+pub fn schedule(stream: &str, id: &str) -> Subject {
+    Subject::from(format!("jetbus~schedules.{stream}.{id}"))
+}
+
 /// Where `-p` and digits begin that end `name`.
 fn partition_suffix(name: &str) -> Option<usize> {
     let body = name.trim_end_matches(|c: char| c.is_ascii_digit());

@@ -10,6 +10,7 @@
 //! the size that each model names: with two threads in every interleaving (a few with
 //! three), beyond that in those with at most two or three preemptions.
 
+pub mod budget;
 pub mod counters;
 pub mod credit;
 pub mod directory;

@@ -26,12 +26,25 @@ struct State {
     refused: usize,
     /// Requests to subjects that start so are taken and lead nowhere.
     swallowed: Option<&'static str>,
+    /// What is done to messages with this text in their subject or payload.
+    trick: Option<(Trick, String)>,
     waiting: Vec<Waker>,
     /// What is told in place of the inner link's events, and to whom.
     telling: VecDeque<LinkEvent>,
     listener: Option<Waker>,
     /// The last server that the inner link told of.
     server: ServerInfo,
+}
+
+/// What may be done to a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trick {
+    /// It is taken and never sent.
+    Swallow,
+    /// It is sent, and its answer is not asked for.
+    Mute,
+    /// It is sent where nobody listens.
+    Misdirect,
 }
 
 impl Spy {
@@ -65,6 +78,21 @@ impl Spy {
         for waker in state.waiting.drain(..) {
             waker.wake();
         }
+    }
+
+    /// Does this to messages with `text` in their subject or payload from now on.
+    pub fn trick(&self, trick: Trick, text: &str) {
+        self.state().trick = Some((trick, text.into()));
+    }
+
+    /// Says that the server has this version, when it connects the next time.
+    pub fn pretend(&self, version: (u32, u32, u32)) {
+        self.state().server.version = version;
+    }
+
+    /// Passes everything on from now on.
+    pub fn be_honest(&self) {
+        self.state().trick = None;
     }
 
     /// Says that the connection is lost, and takes nothing.
@@ -107,8 +135,25 @@ impl Link for Spy {
             return Err(refusal);
         }
         let swallowed = state.swallowed.filter(|_| message.reply.is_some());
-        if swallowed.is_none_or(|prefix| !message.subject.as_str().starts_with(prefix)) {
-            self.inner.try_publish(message)?;
+        let swallowed = swallowed.is_some_and(|start| message.subject.as_str().starts_with(start));
+        let trick = state.trick.as_ref().and_then(|(trick, text)| {
+            let within = |bytes: &[u8]| bytes.windows(text.len()).any(|w| w == text.as_bytes());
+            let meant = within(message.subject.as_bytes()) || within(message.payload);
+            meant.then_some(*trick)
+        });
+        let nowhere = Subject::from("nobody.is.here");
+        match trick {
+            _ if swallowed => {}
+            None => self.inner.try_publish(message)?,
+            Some(Trick::Swallow) => {}
+            Some(Trick::Mute) => self.inner.try_publish(Publish {
+                reply: None,
+                ..message
+            })?,
+            Some(Trick::Misdirect) => self.inner.try_publish(Publish {
+                subject: &nowhere,
+                ..message
+            })?,
         }
         state.taken.push(message.subject.to_string());
         Ok(())

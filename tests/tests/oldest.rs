@@ -11,6 +11,12 @@ mod dead_letters;
 mod faults;
 #[path = "conformance/keys.rs"]
 mod keys;
+#[path = "conformance/ordering.rs"]
+mod ordering;
+#[path = "conformance/outcomes.rs"]
+mod outcomes;
+#[path = "conformance/publish_options.rs"]
+mod publish_options;
 #[path = "conformance/publishing.rs"]
 mod publishing;
 #[path = "conformance/redriving.rs"]
@@ -49,6 +55,11 @@ on_the_oldest_server! {
     faults::a_deleted_stream_is_made_again_and_handling_goes_on,
     keys::a_hundred_aggregates_over_five_topics_keep_their_order,
     keys::limits_of_handlers_and_of_held_events_are_kept,
+    ordering::events_of_a_key_keep_their_order_when_they_are_refused,
+    outcomes::a_lost_connection_ends_or_repeats_all_at_once,
+    outcomes::a_refusal_after_a_lost_answer_is_unknown,
+    publish_options::expectations_are_kept_or_a_conflict,
+    publish_options::what_the_server_is_too_old_for_is_refused,
     publishing::a_publish_is_stored_in_order,
     publishing::bytes_and_headers_come_through_unchanged,
     publishing::one_event_id_is_stored_once_per_topic,

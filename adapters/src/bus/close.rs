@@ -5,7 +5,6 @@ use std::sync::Arc;
 use futures_channel::oneshot;
 
 use super::Inner;
-use crate::error::PublishError;
 use crate::subscribe::{Control, DrainReport, LAST_WORDS, Stop};
 
 /// What closing found.
@@ -67,17 +66,10 @@ async fn run(bus: &Arc<Inner>) -> CloseReport {
 
     bus.publishing.close();
     bus.window.close();
+    bus.bytes.close();
     bus.until(deadline, bus.publishing.drained()).await;
     bus.until(deadline, bus.window.idle()).await;
-    let now = bus.runtime.now();
-    for (token, _) in bus.window.in_flight() {
-        if let Some((flight, place)) = bus.window.settle(token) {
-            drop(place);
-            report.unknown += 1;
-            let waited = now.since(flight.began);
-            flight.tell(bus, Err(PublishError::Unknown { waited }));
-        }
-    }
+    report.unknown = bus.tell_all(bus.runtime.now());
 
     bus.calls.close();
     // Ends the hub too: the link has no more news.

@@ -1,22 +1,23 @@
 //! The hub: the one task of a bus. It reads the link's news and the answers to
 //! publishes and requests, and settles what waits too long.
 
+mod publishing;
+
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use futures_core::future::BoxFuture;
-use jetbus_core::jetstream::publish::{self, Ack, Failure, Publisher, Verdict};
+use jetbus_core::Time;
+use jetbus_core::jetstream::publish::line::Line;
+use jetbus_core::jetstream::publish::{self, Failure, Publisher};
 use jetbus_core::shared::credit::Token;
-use jetbus_core::{Message, Time};
 
 use super::Inner;
-use crate::error::PublishError;
-use crate::link::{Inbox, LinkEvent, Refused};
+use crate::link::{Inbox, LinkEvent};
 use crate::news::News;
-use crate::publish::{Flight, Outcome};
-use crate::streams;
+use crate::publish::Key;
 
 /// How many answers are taken in before the task lets others run.
 const BUDGET: usize = 512;
@@ -33,12 +34,14 @@ pub(super) fn start(
     acks: Box<dyn Inbox>,
     replies: Box<dyn Inbox>,
     publisher: Publisher,
+    line: Line<Key>,
 ) {
     let mut hub = Hub {
         bus: Arc::clone(bus),
         acks,
         replies,
         publisher,
+        line,
         generation: 0,
         next_scan: Time::ZERO,
         sleep: None,
@@ -57,23 +60,33 @@ struct Hub {
     acks: Box<dyn Inbox>,
     replies: Box<dyn Inbox>,
     publisher: Publisher,
+    line: Line<Key>,
     /// The session that is up; 0 for none.
     generation: u64,
     next_scan: Time,
     sleep: Option<(Time, BoxFuture<'static, ()>)>,
+    /// Completes when the link, which took nothing, takes messages again.
     link_ready: Option<BoxFuture<'static, ()>>,
 }
 
 impl Hub {
     pub(super) async fn run(mut self) {
         poll_fn(|cx| self.poll(cx)).await;
+        // Whoever comes later sees the end of the session; all others are told here.
         self.bus.session.close();
+        self.bus.window.close();
+        self.bus.bytes.close();
+        self.bus.tell_all(self.bus.runtime.now());
+        for (token, _) in self.bus.calls.sweep() {
+            drop(self.bus.calls.settle(token));
+        }
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let now = self.bus.runtime.now();
+        let mut again = self.entries(now, cx);
         // Answers first: what was answered before a disconnect is not unknown.
-        let mut again = self.answers(now, cx);
+        again |= self.answers(now, cx);
         match self.bus.link.poll_event(cx) {
             Poll::Ready(Some(event)) => {
                 // What is in the inbox by now was answered before the loss.
@@ -85,7 +98,7 @@ impl Hub {
             Poll::Pending => {}
         }
         self.scan(now);
-        self.retries(now, cx);
+        self.advance(now, cx);
         if again || self.slept(cx) {
             // Others run first; then on from here.
             cx.waker().wake_by_ref();
@@ -116,80 +129,13 @@ impl Hub {
         true
     }
 
-    fn acknowledged(&mut self, now: Time, message: &Message) {
-        let bus = Arc::clone(&self.bus);
-        let Some(token) = bus.acks.token(message.subject.as_str()) else {
-            return;
-        };
-        let Some((mut flight, permit)) = bus.window.settle(Token::from_bits(token)) else {
-            return;
-        };
-        let failure = match publish::parse_ack(message) {
-            Ack::Stored {
-                stream,
-                seq,
-                duplicate,
-            } => {
-                drop(permit);
-                let stream = flight.stream.name_of(&stream);
-                let outcome = if duplicate {
-                    Outcome::Duplicate {
-                        stream,
-                        sequence: seq,
-                    }
-                } else {
-                    Outcome::Stored {
-                        stream,
-                        sequence: seq,
-                    }
-                };
-                return flight.tell(&bus, Ok(outcome));
-            }
-            Ack::Refused { error, transient } => {
-                if !transient {
-                    drop(permit);
-                    if error.err_code == jetbus_core::jetstream::api::codes::STREAM_NOT_FOUND {
-                        streams::suspect(&bus, &flight.stream);
-                    }
-                    return flight.tell(&bus, Err(PublishError::Refused(error)));
-                }
-                flight.refusal = Some(error);
-                Failure::Refused
-            }
-            Ack::NoResponders => {
-                // An election, or the stream is gone: asked, not believed.
-                streams::suspect(&bus, &flight.stream);
-                flight.refusal = Some(streams::no_responders());
-                Failure::Refused
-            }
-            // Something else answers on our inbox: the outcome is not known yet.
-            _ => Failure::Unanswered,
-        };
-        self.put_aside(now, flight, permit, failure);
-    }
-
-    /// Keeps a failed attempt in its place until the machine says what becomes of
-    /// it.
-    fn put_aside(
-        &mut self,
-        now: Time,
-        flight: Flight,
-        permit: jetbus_core::shared::credit::Permit<'_, Flight>,
-        failure: Failure,
-    ) {
-        let mut retry = flight.retry;
-        let token = permit.fill(flight, Time::NEVER.as_nanos());
-        retry.token = token.to_bits();
-        self.publisher
-            .handle(now, publish::Input::Failed(retry, failure));
-    }
-
     fn link_event(&mut self, now: Time, event: LinkEvent) {
         let news = &self.bus.news;
         match event {
             LinkEvent::Connected(server) => {
                 // A connect without a disconnect before it: one was in between.
                 self.lost(now);
+                self.free(now);
                 if let Ok(generation) = self.bus.session.connected(server.clone()) {
                     self.generation = generation;
                     self.publisher.handle(now, publish::Input::Connected);
@@ -241,7 +187,7 @@ impl Hub {
             if mark <= now.as_nanos()
                 && let Some((flight, permit)) = bus.window.settle(token)
             {
-                self.put_aside(now, flight, permit, Failure::Unanswered);
+                self.unanswered(now, flight, permit);
             }
         }
         for (token, mark) in bus.calls.in_flight() {
@@ -251,58 +197,13 @@ impl Hub {
         }
     }
 
-    /// What the machine says of failed attempts.
-    fn retries(&mut self, now: Time, cx: &mut Context<'_>) {
-        if let Some(ready) = &mut self.link_ready {
-            if ready.as_mut().poll(cx).is_pending() {
-                return;
-            }
-            self.link_ready = None;
-        }
-        let bus = Arc::clone(&self.bus);
-        self.publisher.handle(now, publish::Input::Tick);
-        while let Some(output) = self.publisher.poll() {
-            match output {
-                publish::Output::Resend(retry) => {
-                    let Some((mut flight, permit)) =
-                        bus.window.settle(Token::from_bits(retry.token))
-                    else {
-                        continue;
-                    };
-                    flight.retry = retry;
-                    if let Err(back) = bus.hand_over(permit, flight, now) {
-                        if back.refused == Refused::Busy && self.link_ready.is_none() {
-                            let link = Arc::clone(&bus.link);
-                            self.link_ready = Some(Box::pin(async move { link.ready().await }));
-                        }
-                        self.put_aside(now, back.flight, back.permit, Failure::Refused);
-                    }
-                }
-                publish::Output::Settle { token, verdict } => {
-                    let Some((mut flight, permit)) = bus.window.settle(Token::from_bits(token))
-                    else {
-                        continue;
-                    };
-                    drop(permit);
-                    let error = match verdict {
-                        Verdict::Unknown => PublishError::Unknown {
-                            waited: now.since(flight.began),
-                        },
-                        Verdict::Rejected => flight.refused(now),
-                    };
-                    flight.tell(&bus, Err(error));
-                }
-            }
-        }
-    }
-
     /// Whether the next deadline has come; else wakes the task then.
     fn slept(&mut self, cx: &mut Context<'_>) -> bool {
-        let deadline = self
-            .publisher
-            .deadline()
-            .unwrap_or(Time::NEVER)
-            .min(self.next_scan);
+        let deadlines = [self.publisher.deadline(), self.line.deadline()];
+        let deadline = deadlines
+            .into_iter()
+            .flatten()
+            .fold(self.next_scan, Time::min);
         if self.sleep.as_ref().is_none_or(|(at, _)| *at != deadline) {
             self.sleep = Some((deadline, self.bus.runtime.sleep_until(deadline)));
         }

@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 
 use futures_channel::oneshot;
 use jetbus_core::Subject;
+use jetbus_core::shared::counters::{Counters, Handle};
 
 use crate::bus::Inner;
 use crate::error::PublishError;
@@ -31,8 +32,9 @@ pub enum Outcome {
         /// The sequence of the message that is stored.
         sequence: u64,
     },
-    /// Handed to the connection; nobody says whether it arrived. Ephemeral topics
-    /// only.
+    /// Handed to the connection; nobody says whether it arrived. Only for ephemeral
+    /// topics, and for those that
+    /// [consent](crate::TopicConfig::allow_unconfirmed) while JetStream is not there.
     Unconfirmed,
 }
 
@@ -43,6 +45,73 @@ impl Outcome {
         match self {
             Self::Stored { sequence, .. } | Self::Duplicate { sequence, .. } => Some(*sequence),
             Self::Unconfirmed => None,
+        }
+    }
+}
+
+/// How the publishes of a bus have ended so far: each in exactly one way. Those that
+/// are on their way, and those whose caller went away before they were sent, are in
+/// none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PublishStats {
+    /// [`Outcome::Stored`].
+    pub stored: u64,
+    /// [`Outcome::Duplicate`].
+    pub duplicate: u64,
+    /// [`Outcome::Unconfirmed`].
+    pub unconfirmed: u64,
+    /// Failed with anything but [`PublishError::Unknown`]: nothing is stored.
+    pub rejected: u64,
+    /// [`PublishError::Unknown`].
+    pub unknown: u64,
+}
+
+const STORED: usize = 0;
+const DUPLICATE: usize = 1;
+const UNCONFIRMED: usize = 2;
+const REJECTED: usize = 3;
+const UNKNOWN: usize = 4;
+
+/// Counts outcomes.
+pub(crate) struct Outcomes {
+    counters: Arc<Counters<5, 0>>,
+    /// Of the hub mostly, which tells nearly all outcomes.
+    counts: Handle<5, 0>,
+}
+
+impl Outcomes {
+    pub(crate) fn new() -> Self {
+        let counters = Arc::new(Counters::new(1));
+        Self {
+            counts: Counters::handle(&counters),
+            counters,
+        }
+    }
+
+    pub(crate) fn count(&self, result: &Result<Outcome, PublishError>) {
+        match result {
+            Ok(Outcome::Stored { .. }) => self.counts.add::<STORED>(1),
+            Ok(Outcome::Duplicate { .. }) => self.counts.add::<DUPLICATE>(1),
+            Ok(Outcome::Unconfirmed) => self.counts.add::<UNCONFIRMED>(1),
+            Err(PublishError::Unknown { .. }) => self.counts.add::<UNKNOWN>(1),
+            Err(_) => self.counts.add::<REJECTED>(1),
+        }
+    }
+
+    /// A publish that failed before it was in the window.
+    pub(super) fn count_rejected(&self) {
+        self.counts.add::<REJECTED>(1);
+    }
+
+    pub(crate) fn stats(&self) -> PublishStats {
+        let counts = self.counters.totals().counts;
+        PublishStats {
+            stored: counts[STORED],
+            duplicate: counts[DUPLICATE],
+            unconfirmed: counts[UNCONFIRMED],
+            rejected: counts[REJECTED],
+            unknown: counts[UNKNOWN],
         }
     }
 }
@@ -99,6 +168,35 @@ impl Drop for Failed {
 impl fmt::Debug for Failed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(&self.error, f)
+    }
+}
+
+/// Of a publish whose caller may leave: tells the hub, which takes it back if it was
+/// not sent yet.
+pub(super) struct Leaving {
+    bus: Arc<Inner>,
+    /// Its number among all publishes.
+    order: Option<u64>,
+}
+
+impl Leaving {
+    pub(super) fn new(bus: &Arc<Inner>, order: u64) -> Self {
+        let bus = Arc::clone(bus);
+        let order = Some(order);
+        Self { bus, order }
+    }
+
+    /// The publish was told how it ended.
+    pub(super) fn told(mut self) {
+        self.order = None;
+    }
+}
+
+impl Drop for Leaving {
+    fn drop(&mut self) {
+        if let Some(order) = self.order {
+            self.bus.entrance.leave(order);
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_channel::oneshot;
@@ -11,19 +12,23 @@ use jetbus_core::shared::session::Current;
 use jetbus_core::subject::NameError;
 use jetbus_core::{Headers, Outbound, Publish, Subject, Time, Timestamp};
 use serde::Serialize;
-use tracing::{Instrument as _, Span, debug_span};
+use tracing::{Instrument as _, debug_span};
 
-use super::outcome::{Outcome, Receipt};
+use super::options;
+use super::outcome::{Leaving, Outcome, Receipt};
 use super::window::Flight;
 use crate::bus::{Bus, Inner};
-use crate::error::{Invalid, PublishError, TopicError};
-use crate::event::{Event, Raw};
+use crate::error::{Invalid, PublishError, StreamError, TopicError};
+use crate::event::{Event, Options, Raw};
 use crate::link::Refused;
-use crate::streams::StreamEntry;
+use crate::streams::{Ready, StreamEntry};
 use crate::topics::{Kept, TopicState};
 
 /// The header by which the server knows a message again.
 const MESSAGE_ID: &str = "Nats-Msg-Id";
+
+/// The header of the W3C trace context.
+const TRACE_CONTEXT: &str = "traceparent";
 
 /// A topic, resolved: publishing to it needs no lookup. Clones are cheap.
 #[derive(Clone)]
@@ -55,34 +60,65 @@ impl Topic {
     /// handled. A full window, a missing connection and refusals that pass (an
     /// election, ...) are waited out, up to the bus's publish timeout.
     ///
+    /// Events of one key are stored in the order in which they are published here,
+    /// also when some are refused for a while and sent again: the next is sent when
+    /// the one before it has ended. That costs one round trip to the server per event
+    /// of one key; other keys do not wait. See
+    /// [`unordered`](crate::TopicConfig::unordered) to do without.
+    ///
     /// # Errors
     /// See [`PublishError`]: everything but [`PublishError::Unknown`] means that
     /// nothing was stored.
     ///
     /// # Cancel safety
-    /// Dropped before it is handed over, nothing is sent; afterwards it goes on,
-    /// and [`News::PublishFailed`](crate::News::PublishFailed) tells if it fails.
+    /// Dropped before it is handed over, nothing is sent; afterwards it goes on, and
+    /// [`News::PublishFailed`](crate::News::PublishFailed) tells if it fails.
     pub async fn publish<T: Serialize>(
         &self,
         event: &Event<'_, T>,
     ) -> Result<Outcome, PublishError> {
-        self.send(event).await?.await
+        self.whole(self.letter(event)).await
     }
 
     /// Publishes an event; the receipt, awaited later, gives the outcome. Returns
-    /// when the event is handed over, so that many can be on their way.
-    ///
-    /// They are stored in the order in which they are sent, unless the server refuses
-    /// some for a while (an election, a stream that is made again): these are sent
-    /// again, and may be stored after later ones. Where order must hold even then,
-    /// wait for the outcome of one event of a key before sending the next.
+    /// when the event has its place in the window, so that many can be on their way.
+    /// Order is as for [`publish`](Self::publish).
     ///
     /// # Errors
     /// As [`publish`](Self::publish), for what is known by then.
     ///
     /// # Cancel safety
-    /// As [`publish`](Self::publish).
+    /// Dropped before it returns, nothing is sent, or all goes on as with a dropped
+    /// receipt.
     pub async fn send<T: Serialize>(&self, event: &Event<'_, T>) -> Result<Receipt, PublishError> {
+        self.dispatch(self.letter(event)).await
+    }
+
+    /// Publishes bytes and headers, without an envelope, and waits until the
+    /// server has stored them. Those with the header `X-Aggregate-ID` are in order
+    /// with all of that key.
+    ///
+    /// # Errors
+    /// As [`publish`](Self::publish).
+    ///
+    /// # Cancel safety
+    /// As [`publish`](Self::publish).
+    pub async fn publish_raw(&self, message: Raw) -> Result<Outcome, PublishError> {
+        self.whole(self.letter_of(message)).await
+    }
+
+    /// Publishes bytes and headers; the receipt, awaited later, gives the outcome.
+    ///
+    /// # Errors
+    /// As [`publish`](Self::publish), for what is known by then.
+    ///
+    /// # Cancel safety
+    /// As [`send`](Self::send).
+    pub async fn send_raw(&self, message: Raw) -> Result<Receipt, PublishError> {
+        self.dispatch(self.letter_of(message)).await
+    }
+
+    fn letter<T: Serialize>(&self, event: &Event<'_, T>) -> Result<Letter, PublishError> {
         let wall = self.bus.inner().runtime.wall();
         let made;
         let id = match &event.id {
@@ -102,39 +138,22 @@ impl Topic {
             correlation_id: event.correlation_id.as_deref(),
             tenant_id: event.tenant,
         };
-        let body = envelope::encode(&fields, &event.payload)
+        let payload = envelope::encode(&fields, &event.payload)
             .map_err(|error| invalid(Invalid::Envelope(error)))?;
         let mut headers = Headers::new();
         headers
             .append(MESSAGE_ID, &envelope::message_id(id, self.name()))
             .map_err(|error| invalid(Invalid::Header(error)))?;
-        self.dispatch(headers, body).instrument(self.span()).await
+        let key = (!event.options.unordered).then(|| Arc::from(&*event.key));
+        self.seal(headers, payload, key, event.options.clone())
     }
 
-    /// Publishes bytes and headers, without an envelope, and waits until the
-    /// server has stored them.
-    ///
-    /// # Errors
-    /// As [`publish`](Self::publish).
-    ///
-    /// # Cancel safety
-    /// As [`publish`](Self::publish).
-    pub async fn publish_raw(&self, message: Raw) -> Result<Outcome, PublishError> {
-        self.send_raw(message).await?.await
-    }
-
-    /// Publishes bytes and headers; the receipt, awaited later, gives the outcome.
-    ///
-    /// # Errors
-    /// As [`publish`](Self::publish), for what is known by then.
-    ///
-    /// # Cancel safety
-    /// As [`publish`](Self::publish).
-    pub async fn send_raw(&self, message: Raw) -> Result<Receipt, PublishError> {
+    fn letter_of(&self, message: Raw) -> Result<Letter, PublishError> {
         let Raw {
             payload,
             mut headers,
             id,
+            options,
         } = message;
         let named = match id {
             Some(id) => headers.insert(MESSAGE_ID, &id),
@@ -152,52 +171,201 @@ impl Topic {
             let blank = NameError::new(MESSAGE_ID, id, "it must not be blank");
             return Err(invalid(Invalid::Id(blank)));
         }
-        self.dispatch(headers, payload)
-            .instrument(self.span())
-            .await
+        let key = headers.get(envelope::KEY_HEADER).map(Arc::from);
+        let key = key.filter(|_| !options.unordered);
+        self.seal(headers, payload, key, options)
     }
 
-    /// Of handing a message over; the payload is not in it.
-    fn span(&self) -> Span {
-        debug_span!("publish", topic = self.name())
+    /// Adds what the options and the hook of the trace context say.
+    fn seal(
+        &self,
+        mut headers: Headers,
+        payload: Bytes,
+        key: Option<Arc<str>>,
+        options: Options,
+    ) -> Result<Letter, PublishError> {
+        options::write(&options, self.name(), &mut headers)?;
+        if let Some(hook) = &self.bus.inner().settings.trace_context
+            && headers.get(TRACE_CONTEXT).is_none()
+            && let Some(context) = hook.current()
+        {
+            headers
+                .append(TRACE_CONTEXT, &context)
+                .map_err(|error| invalid(Invalid::Header(error)))?;
+        }
+        Ok(Letter {
+            headers,
+            payload,
+            key,
+            options,
+            order: None,
+            recalled: false,
+        })
     }
 
-    async fn dispatch(&self, headers: Headers, payload: Bytes) -> Result<Receipt, PublishError> {
+    /// Hands a message over and waits; a caller that leaves takes it back.
+    async fn whole(&self, letter: Result<Letter, PublishError>) -> Result<Outcome, PublishError> {
+        let bus = self.bus.inner();
+        let order = bus.next_order();
+        let in_line = letter.as_ref().is_ok_and(|letter| letter.key.is_some());
+        let letter = letter.map(|letter| Letter {
+            recalled: true,
+            order: Some(order),
+            ..letter
+        });
+        let receipt = self.dispatch(letter).await?;
+        let leaving = in_line.then(|| Leaving::new(bus, order));
+        // Dropped before the one above: nobody waits any more when the hub is told.
+        let result = receipt.await;
+        if let Some(leaving) = leaving {
+            leaving.told();
+        }
+        result
+    }
+
+    /// Hands a message over; a publish that fails before it is in the window is
+    /// counted here, all others when they are told.
+    async fn dispatch(
+        &self,
+        letter: Result<Letter, PublishError>,
+    ) -> Result<Receipt, PublishError> {
+        let bus = self.bus.inner();
+        // The payload is not in it.
+        let span = debug_span!("publish", topic = self.name());
+        let result = match letter {
+            Ok(letter) => self.hand_in(letter).instrument(span).await,
+            Err(error) => Err(error),
+        };
+        if result.is_err() {
+            bus.outcomes.count_rejected();
+        }
+        result
+    }
+
+    async fn hand_in(&self, letter: Letter) -> Result<Receipt, PublishError> {
         let bus = self.bus.inner();
         let _open = bus.publishing.enter().map_err(|_| PublishError::Closed)?;
         let began = bus.runtime.now();
         let deadline = began + bus.settings.publish_timeout;
-        let Kept::In(stream) = self.state.with(|version| version.stream.clone()) else {
-            return self.unacknowledged(headers, payload).await;
+        let (kept, unordered, may_be_unconfirmed) = self.state.with(|version| {
+            let config = version.config.as_deref();
+            (
+                version.stream.clone(),
+                config.is_some_and(|config| config.unordered),
+                config.is_some_and(|config| config.allow_unconfirmed),
+            )
+        });
+        let Kept::In(stream) = kept else {
+            options::check_ephemeral(&letter.options)?;
+            return self.unacknowledged(&letter, began, deadline).await;
         };
-        let message = Outbound {
-            headers,
-            ..Outbound::new(self.subject.clone(), payload)
+        let len = letter.len();
+        bus.check_sendable(len)?;
+        options::check_server(&letter.options, bus)?;
+        let ready = match stream.with(|ready| self.address(&letter.options, ready)) {
+            Some(ready) => ready?,
+            None => match self.ensure(&stream, deadline, may_be_unconfirmed).await {
+                Ok(ready) => self.address(&letter.options, &ready)?,
+                Err(error) if may_be_unconfirmed && error.is_unavailable() => {
+                    return self.unacknowledged(&letter, began, deadline).await;
+                }
+                Err(error) => return Err(PublishError::Stream(error)),
+            },
         };
-        bus.send(stream, message, began, deadline).await
+        let (subject, dedupe_window) = ready;
+        let (permit, load) = bus.place(len, began, deadline).await?;
+        let order = letter.order.unwrap_or_else(|| bus.next_order());
+        let (done, outcome) = oneshot::channel();
+        let flight = Flight {
+            stream,
+            subject,
+            headers: letter.headers,
+            payload: letter.payload,
+            began,
+            retry: publish::Flight::new(0, order, began, deadline, dedupe_window),
+            refusal: None,
+            place: None,
+            sent: false,
+            recalled: letter.recalled,
+            may_be_unconfirmed,
+            load,
+            done,
+        };
+        match letter.key.filter(|_| !unordered) {
+            Some(key) => bus.line_up(permit, flight, (self.subject.clone(), key))?,
+            None => bus.launch(permit, flight).await?,
+        }
+        Ok(Receipt::pending(outcome))
+    }
+
+    /// Where a message goes, and how long its id is remembered there.
+    fn address(
+        &self,
+        options: &Options,
+        ready: &Ready,
+    ) -> Result<(Subject, Duration), PublishError> {
+        options::check_stream(options, ready)?;
+        let bus = self.bus.inner();
+        let id = || new_id(bus, bus.runtime.wall()).to_string();
+        let subject = options::subject(options, &self.subject, ready, id);
+        Ok((subject, ready.dedupe_window))
+    }
+
+    /// Makes the stream ready. Who may do without is told at once that nobody is
+    /// there to ask.
+    async fn ensure(
+        &self,
+        stream: &StreamEntry,
+        deadline: Time,
+        may_do_without: bool,
+    ) -> Result<Ready, Arc<StreamError>> {
+        let ends = |error: &StreamError| may_do_without && error.is_unavailable();
+        stream.ensure_unless(self.bus.inner(), deadline, ends).await
     }
 
     /// Core NATS: handed to the link, and that is all there is to know.
     async fn unacknowledged(
         &self,
-        headers: Headers,
-        payload: Bytes,
+        letter: &Letter,
+        began: Time,
+        deadline: Time,
     ) -> Result<Receipt, PublishError> {
         let bus = self.bus.inner();
-        let began = bus.runtime.now();
-        let deadline = began + bus.settings.publish_timeout;
         loop {
             let refused = match bus.link.try_publish(Publish {
                 subject: &self.subject,
                 reply: None,
-                headers: &headers,
-                payload: &payload,
+                headers: &letter.headers,
+                payload: &letter.payload,
             }) {
-                Ok(()) => return Ok(Receipt::known(Outcome::Unconfirmed)),
+                Ok(()) => {
+                    bus.outcomes.count(&Ok(Outcome::Unconfirmed));
+                    return Ok(Receipt::known(Outcome::Unconfirmed));
+                }
                 Err(refused) => refused,
             };
             bus.wait_out(refused, began, deadline).await?;
         }
+    }
+}
+
+/// A message that is ready to be handed over.
+struct Letter {
+    headers: Headers,
+    payload: Bytes,
+    /// Of what it is in order with; `None` where order does not matter.
+    key: Option<Arc<str>>,
+    options: Options,
+    /// Its number among all publishes, if it has one already.
+    order: Option<u64>,
+    /// Whether a caller that goes away before it is sent takes it back.
+    recalled: bool,
+}
+
+impl Letter {
+    /// Bytes of headers and payload.
+    fn len(&self) -> usize {
+        self.headers.wire_len().saturating_add(self.payload.len())
     }
 }
 
@@ -224,10 +392,14 @@ impl Inner {
         began: Time,
         deadline: Time,
     ) -> Result<Receipt, PublishError> {
-        let dedupe_window = match stream.dedupe_window() {
+        let len = message
+            .headers
+            .wire_len()
+            .saturating_add(message.payload.len());
+        self.check_sendable(len)?;
+        let dedupe_window = match stream.with(|ready| ready.dedupe_window) {
             Some(window) => window,
             None => {
-                self.check_sendable(&message.headers, &message.payload)?;
                 stream
                     .ensure(self, deadline)
                     .await
@@ -235,7 +407,7 @@ impl Inner {
                     .dedupe_window
             }
         };
-        let permit = self.place(began, deadline).await?;
+        let (permit, load) = self.place(len, began, deadline).await?;
         let (done, outcome) = oneshot::channel();
         let flight = Flight {
             stream,
@@ -245,6 +417,11 @@ impl Inner {
             began,
             retry: publish::Flight::new(0, self.next_order(), began, deadline, dedupe_window),
             refusal: None,
+            place: None,
+            sent: false,
+            recalled: false,
+            may_be_unconfirmed: false,
+            load,
             done,
         };
         self.launch(permit, flight).await?;
@@ -253,8 +430,7 @@ impl Inner {
 
     /// Refuses what could not be handed over as things are, before a stream is
     /// made for it.
-    fn check_sendable(&self, headers: &Headers, payload: &Bytes) -> Result<(), PublishError> {
-        let len = headers.wire_len().saturating_add(payload.len());
+    fn check_sendable(&self, len: usize) -> Result<(), PublishError> {
         self.session.with(|current| match current {
             Current::Up(session) if len > session.link.max_payload => {
                 let max = session.link.max_payload;
@@ -278,22 +454,32 @@ impl Inner {
         if self.runtime.now() >= deadline {
             return Err(late());
         }
+        if let Some(error) = self.for_good(refused) {
+            return Err(error);
+        }
         match refused {
             Refused::Busy => self
                 .until(deadline, self.link.ready())
                 .await
                 .ok_or_else(late),
-            Refused::Disconnected if self.settings.wait_for_connection => {
-                match self.until(deadline, self.reconnected()).await {
-                    Some(Ok(())) => Ok(()),
-                    Some(Err(_)) => Err(PublishError::Closed),
-                    None => Err(late()),
-                }
+            _ => match self.until(deadline, self.reconnected()).await {
+                Some(Ok(())) => Ok(()),
+                Some(Err(_)) => Err(PublishError::Closed),
+                None => Err(late()),
+            },
+        }
+    }
+
+    /// The error of a message that is not worth another try.
+    pub(crate) fn for_good(&self, refused: Refused) -> Option<PublishError> {
+        match refused {
+            Refused::Busy => None,
+            Refused::Disconnected => {
+                (!self.settings.wait_for_connection).then_some(PublishError::Disconnected)
             }
-            Refused::Disconnected => Err(PublishError::Disconnected),
-            Refused::TooLarge { len, max } => Err(invalid(Invalid::TooLarge { len, max })),
-            Refused::Invalid => Err(invalid(Invalid::Unsendable)),
-            Refused::Closed => Err(PublishError::Closed),
+            Refused::TooLarge { len, max } => Some(invalid(Invalid::TooLarge { len, max })),
+            Refused::Invalid => Some(invalid(Invalid::Unsendable)),
+            Refused::Closed => Some(PublishError::Closed),
         }
     }
 }

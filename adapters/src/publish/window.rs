@@ -4,11 +4,15 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_channel::oneshot;
-use jetbus_core::jetstream::api::ApiError;
-use jetbus_core::jetstream::publish::{self, ReplyBuf};
+use jetbus_core::jetstream::api::{ApiError, codes};
+use jetbus_core::jetstream::publish::line::Place;
+use jetbus_core::jetstream::publish::{self, ReplyBuf, Verdict};
+use jetbus_core::shared::budget::{Budget, Refused as NoRoom};
 use jetbus_core::shared::credit::{Permit, Refused as NoPlace};
+use jetbus_core::shared::session::Current;
 use jetbus_core::{Headers, Publish, Subject, Time};
 
+use super::entrance::{Entry, Key};
 use super::outcome::{Failed, Outcome};
 use crate::bus::{ATTEMPT, Inner};
 use crate::error::PublishError;
@@ -26,7 +30,29 @@ pub(crate) struct Flight {
     pub(crate) retry: publish::Flight,
     /// How the last attempt was refused.
     pub(crate) refusal: Option<ApiError>,
+    /// Its place in the line of its key, once its turn has come.
+    pub(crate) place: Option<Place>,
+    /// Whether the link ever took it.
+    pub(crate) sent: bool,
+    /// Whether a caller that goes away before it is sent takes it back.
+    pub(super) recalled: bool,
+    /// Whether it may go without acknowledgement while JetStream is not there.
+    pub(crate) may_be_unconfirmed: bool,
+    pub(super) load: Load,
     pub(super) done: oneshot::Sender<Result<Outcome, Failed>>,
+}
+
+/// Bytes taken from the budget, given back when dropped.
+#[derive(Debug)]
+pub(super) struct Load {
+    budget: Arc<Budget>,
+    bytes: u64,
+}
+
+impl Drop for Load {
+    fn drop(&mut self) {
+        self.budget.give_back(self.bytes);
+    }
 }
 
 /// A flight that the link did not take, and its place.
@@ -39,41 +65,130 @@ pub(crate) struct Back<'a> {
 impl Flight {
     /// Tells whoever waits; else, when it failed, the news.
     pub(crate) fn tell(self, bus: &Arc<Inner>, result: Result<Outcome, PublishError>) {
+        bus.outcomes.count(&result);
+        // Whoever is told finds room.
+        drop(self.load);
         let result = result.map_err(|error| Failed::new(bus, self.subject, error));
         // Nobody waits: a failure tells the news when it is dropped here.
         drop(self.done.send(result));
     }
 
-    /// Why it was refused, when every attempt was.
-    pub(crate) fn refused(&mut self, now: Time) -> PublishError {
-        match self.refusal.take() {
-            Some(error) => PublishError::Refused(error),
-            None => PublishError::NotSent {
-                waited: now.since(self.began),
-            },
+    /// Whether its caller left before it was sent, and so took it back.
+    pub(crate) fn is_recalled(&self) -> bool {
+        self.recalled && !self.sent && self.done.is_canceled()
+    }
+
+    /// What is said when it gets no further answer.
+    pub(crate) fn given_up(&mut self, verdict: Verdict, now: Time) -> PublishError {
+        let waited = now.since(self.began);
+        match (verdict, self.refusal.take()) {
+            (Verdict::Unknown, _) => PublishError::Unknown { waited },
+            (Verdict::Rejected, Some(error)) => refused(error),
+            (Verdict::Rejected, None) => PublishError::NotSent { waited },
         }
     }
 }
 
+/// What the server's refusal means.
+pub(crate) fn refused(error: ApiError) -> PublishError {
+    match error.err_code {
+        codes::WRONG_LAST_SEQUENCE | codes::WRONG_LAST_SEQUENCE_BUSY => {
+            // "wrong last sequence: 5", where it is known.
+            let last = error.description.rsplit(' ').next();
+            let last = last.and_then(|word| word.parse().ok());
+            PublishError::Conflict { error, last }
+        }
+        _ => PublishError::Refused(error),
+    }
+}
+
 impl Inner {
-    /// Waits for a place in the window, in order, until `deadline`.
+    /// Waits for a place in the window and for room for so many bytes, in order,
+    /// until `deadline`.
     pub(super) async fn place(
         &self,
+        bytes: usize,
         began: Time,
         deadline: Time,
-    ) -> Result<Permit<'_, Flight>, PublishError> {
-        match self.window.try_take() {
-            Ok(permit) => return Ok(permit),
+    ) -> Result<(Permit<'_, Flight>, Load), PublishError> {
+        let late = || PublishError::NotSent {
+            waited: self.runtime.now().since(began),
+        };
+        let permit = match self.window.try_take() {
+            Ok(permit) => permit,
             Err(NoPlace::Closed) => return Err(PublishError::Closed),
-            Err(NoPlace::Full) => {}
+            Err(NoPlace::Full) => self
+                .until(deadline, self.window.take())
+                .await
+                .ok_or_else(late)?
+                .map_err(|_| PublishError::Closed)?,
+        };
+        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
+        match self.bytes.try_take(bytes) {
+            Ok(()) => {}
+            Err(NoRoom::Closed) => return Err(PublishError::Closed),
+            Err(NoRoom::Full) => self
+                .until(deadline, self.bytes.take(bytes))
+                .await
+                .ok_or_else(late)?
+                .map_err(|_| PublishError::Closed)?,
         }
-        match self.until(deadline, self.window.take()).await {
-            Some(Ok(permit)) => Ok(permit),
-            Some(Err(_)) => Err(PublishError::Closed),
-            None => Err(PublishError::NotSent {
-                waited: self.runtime.now().since(began),
-            }),
+        let budget = Arc::clone(&self.bytes);
+        Ok((permit, Load { budget, bytes }))
+    }
+
+    /// Puts a flight to the end of its key's line. From then on the place belongs
+    /// to the hub.
+    pub(super) fn line_up(
+        &self,
+        permit: Permit<'_, Flight>,
+        flight: Flight,
+        key: Key,
+    ) -> Result<(), PublishError> {
+        let (order, deadline) = (flight.retry.order, flight.retry.deadline);
+        // No attempt: nothing that could be unanswered.
+        let token = permit.fill(flight, Time::NEVER.as_nanos());
+        let entry = Entry::Enter {
+            token: token.to_bits(),
+            order,
+            key,
+            deadline,
+        };
+        // There is room for each place. And looked at now that the place is filled:
+        // either the hub, when it ends, finds this place, or its end is seen here.
+        let is_kept = self.entrance.push(entry).is_ok()
+            && !self
+                .session
+                .with(|current| matches!(current, Current::Closed));
+        match is_kept || self.window.settle(token).is_none() {
+            // In line, or told already.
+            true => Ok(()),
+            false => Err(PublishError::Closed),
         }
+    }
+
+    /// Tells all that are in the window how they end when nobody answers any more;
+    /// how many of them are unknown.
+    pub(crate) fn tell_all(self: &Arc<Self>, now: Time) -> usize {
+        let mut unknown = 0;
+        for (token, mark) in self.window.sweep() {
+            let Some((mut flight, permit)) = self.window.settle(token) else {
+                continue;
+            };
+            drop(permit);
+            // An attempt without an answer, now or before.
+            let verdict = match mark == Time::NEVER.as_nanos() {
+                true => flight.retry.verdict(),
+                false => Verdict::Unknown,
+            };
+            let error = match flight.sent {
+                true => flight.given_up(verdict, now),
+                false => PublishError::Closed,
+            };
+            unknown += usize::from(matches!(error, PublishError::Unknown { .. }));
+            flight.tell(self, Err(error));
+        }
+        unknown
     }
 
     /// Hands a flight over, waiting until the link takes it or its deadline
@@ -118,6 +233,10 @@ impl Inner {
         };
         let mark = (now + ATTEMPT).min(flight.retry.deadline);
         flight.refusal = None;
+        let before = std::mem::replace(&mut flight.sent, true);
+        if !before {
+            flight.retry.begin(now);
+        }
         let token = permit.fill(flight, mark.as_nanos());
         // Looked at again now that the place is filled: either whoever ended the
         // session sweeps this place too, or its end is seen here.
@@ -135,11 +254,14 @@ impl Inner {
         match sent {
             Ok(()) => Ok(()),
             Err(refused) => match self.window.settle(token) {
-                Some((flight, permit)) => Err(Box::new(Back {
-                    flight,
-                    permit,
-                    refused,
-                })),
+                Some((mut flight, permit)) => {
+                    flight.sent = before;
+                    Err(Box::new(Back {
+                        flight,
+                        permit,
+                        refused,
+                    }))
+                }
                 // Somebody settled it in between and has told the caller.
                 None => Ok(()),
             },

@@ -158,6 +158,7 @@ errors! {
     CONSUMER_EXISTS = 400, 10148, "consumer already exists";
     CONSUMER_DOES_NOT_EXIST = 400, 10149, "consumer does not exist";
     PRIORITY_WITHOUT_GROUP = 400, 10159, "Setting PriorityPolicy requires at least one PriorityGroup to be set";
+    TTL_INVALID = 400, 10165, "invalid per-message TTL";
     TTL_DISABLED = 400, 10166, "per-message TTL is disabled";
     COUNTER_DISABLED = 400, 10168, "message counters is disabled";
     ATOMIC_DISABLED = 400, 10174, "atomic publish is disabled";

@@ -2,7 +2,7 @@
 
 mod publish;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
@@ -27,6 +27,8 @@ pub(super) struct Stream {
     created: Timestamp,
     pub(super) store: Store,
     dedupe: Dedupe,
+    /// When messages with a time to live of their own go.
+    expiring: BTreeSet<(Time, u64)>,
     /// The id of the last message, empty if it had none.
     last_id: String,
     pub(super) consumers: BTreeMap<Arc<str>, Consumer>,
@@ -61,6 +63,7 @@ impl Stream {
             store: Store::new(config.storage, config.first_seq),
             config,
             dedupe: Dedupe::default(),
+            expiring: BTreeSet::new(),
             last_id: String::new(),
             consumers: BTreeMap::new(),
             wanted: Table::new(world.random.next(), usize::MAX),
@@ -140,7 +143,8 @@ impl Stream {
             .then(|| self.store.first_at())
             .flatten()
             .map(|at| world.time_of(at) + nanos(self.config.max_age));
-        [window, age].into_iter().flatten().min()
+        let expiring = self.expiring.first().map(|&(at, _)| at);
+        [window, age, expiring].into_iter().flatten().min()
     }
 
     /// Its timer fired: what is too old goes.
@@ -153,6 +157,13 @@ impl Stream {
     fn tick(&mut self, world: &mut World) {
         let freed = self.dedupe.expire(world.now, self.config.window());
         world.used = world.used.saturating_sub(freed);
+        while let Some(&(at, seq)) = self.expiring.first()
+            && at <= world.now
+        {
+            self.expiring.pop_first();
+            // It may be gone already.
+            self.remove(world, seq);
+        }
         if self.config.max_age <= 0 {
             return;
         }

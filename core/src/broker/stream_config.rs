@@ -39,6 +39,7 @@ pub(super) struct StreamConfig {
     pub(super) deny_delete: bool,
     pub(super) deny_purge: bool,
     pub(super) allow_rollup_hdrs: bool,
+    pub(super) allow_msg_ttl: bool,
     pub(super) max_inactive: i64,
     pub(super) max_ack_pending: i64,
     pub(super) metadata: BTreeMap<String, String>,
@@ -46,12 +47,11 @@ pub(super) struct StreamConfig {
 }
 
 /// What a server does and this broker does not; asked for, it is refused.
-const UNSUPPORTED: [(&str, &str); 11] = [
+const UNSUPPORTED: [(&str, &str); 10] = [
     ("mirror", "mirrors are not supported"),
     ("sources", "sources are not supported"),
     ("republish", "republishing is not supported"),
     ("subject_transform", "subject transforms are not supported"),
-    ("allow_msg_ttl", "per-message TTL is not supported"),
     (
         "subject_delete_marker_ttl",
         "subject delete markers are not supported",
@@ -119,6 +119,7 @@ impl StreamConfig {
             deny_delete: o.bool("deny_delete")?,
             deny_purge: o.bool("deny_purge")?,
             allow_rollup_hdrs: o.bool("allow_rollup_hdrs")?,
+            allow_msg_ttl: o.bool("allow_msg_ttl")?,
             max_inactive,
             max_ack_pending,
             metadata: o.metadata()?,
@@ -205,9 +206,10 @@ impl StreamConfig {
         if self.num_replicas > 1 {
             return Err(error::REPLICAS);
         }
+        let level = if self.allow_msg_ttl { "1" } else { "0" };
         self.metadata.remove("_nats.ver");
         self.metadata.remove("_nats.level");
-        self.metadata.insert("_nats.req.level".into(), "0".into());
+        self.metadata.insert("_nats.req.level".into(), level.into());
         Ok(())
     }
 
@@ -271,6 +273,9 @@ impl StreamConfig {
         if self.deny_purge && !new.deny_purge {
             return refuse("stream configuration update can not cancel deny purge");
         }
+        if self.allow_msg_ttl && !new.allow_msg_ttl {
+            return refuse("message TTL status can not be disabled");
+        }
         Ok(())
     }
 
@@ -305,7 +310,7 @@ impl StreamConfig {
         put("deny_delete", json!(self.deny_delete));
         put("deny_purge", json!(self.deny_purge));
         put("allow_rollup_hdrs", json!(self.allow_rollup_hdrs));
-        put("allow_msg_ttl", json!(false));
+        put("allow_msg_ttl", json!(self.allow_msg_ttl));
         let mut limits = Map::new();
         if self.max_inactive != 0 {
             limits.insert("inactive_threshold".into(), json!(self.max_inactive));

@@ -35,12 +35,12 @@ impl<V: Copy> Recent<V> {
         self.known.get(&identity).copied()
     }
 
-    #[cfg(test)]
+    #[cfg(all(test, not(loom)))]
     pub(super) fn len(&self) -> usize {
         self.order.len()
     }
 
-    #[cfg(test)]
+    #[cfg(all(test, not(loom)))]
     pub(super) fn capacity(&self) -> usize {
         self.known.capacity().max(self.order.capacity())
     }

@@ -103,6 +103,12 @@ pub struct StreamConfig {
     pub duplicate_window: u64,
     /// How files are compressed.
     pub compression: Compression,
+    /// Whether messages may have a time to live of their own (ADR-43, server 2.11).
+    #[serde(skip_serializing_if = "is_false")]
+    pub allow_msg_ttl: bool,
+    /// Whether messages may be stored to be published later (ADR-51, server 2.12).
+    #[serde(skip_serializing_if = "is_false")]
+    pub allow_msg_schedules: bool,
     /// Free text of users and tools; keys starting `_nats.` are the server's.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub metadata: BTreeMap<String, String>,
@@ -258,6 +264,10 @@ pub mod codes {
     pub const CONSUMER_EXISTS: u32 = 10148;
     /// A consumer to be updated is not there.
     pub const CONSUMER_DOES_NOT_EXIST: u32 = 10149;
+    /// JetStream is not enabled for the account.
+    pub const NOT_ENABLED_FOR_ACCOUNT: u32 = 10039;
+    /// JetStream is not enabled.
+    pub const NOT_ENABLED: u32 = 10076;
     /// A message with this id is being stored.
     pub const DUPLICATE_IN_PROCESS: u32 = 10158;
     /// Another write to the subject is being stored.

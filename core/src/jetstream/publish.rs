@@ -1,5 +1,5 @@
-//! Publishing with acknowledgement: whose answer a message is, what it says, and
-//! when to send again.
+//! Publishing with acknowledgement: whose turn it is, whose answer a message is,
+//! what it says, and when to send again.
 //!
 //! All answers come to one inbox. A publish carries the reply subject
 //! `<inbox>.<token>`; its answer is stored ([`Ack::Stored`]), refused, or nobody
@@ -7,6 +7,7 @@
 
 mod ack;
 mod inbox;
+pub mod line;
 mod retry;
 
 pub use ack::{Ack, parse_ack, transient};

@@ -11,7 +11,7 @@ use super::{
     Strategy,
 };
 use crate::jetstream::api::{Compression, Discard, Retention, Storage, StreamConfig};
-use crate::names::check_stream;
+use crate::names::{check_stream, schedules};
 use crate::subject::{NameError, check_pattern, covers, overlap};
 use differences::{DEFAULT_DEDUPE, differences, endless};
 
@@ -49,6 +49,11 @@ pub struct WantedStream {
     pub replicas: u32,
     /// How files are compressed.
     pub compression: Compression,
+    /// Whether messages may have a time to live of their own. Cannot be taken back.
+    pub message_ttl: bool,
+    /// Whether messages may be stored to be published later; they wait under
+    /// [`schedules`], which it stores then too. Cannot be taken back.
+    pub schedules: bool,
     /// What it is for; `None` leaves what is there.
     pub description: Option<String>,
 }
@@ -72,6 +77,8 @@ impl WantedStream {
             dedupe_window: None,
             replicas: 1,
             compression: Compression::None,
+            message_ttl: false,
+            schedules: false,
             description: None,
         }
     }
@@ -112,6 +119,19 @@ impl WantedStream {
                 );
             }
         }
+        let waiting = schedules(&self.name);
+        if self.schedules
+            && self
+                .subjects
+                .iter()
+                .any(|subject| overlap(subject, &waiting) && !covers(subject, &waiting))
+        {
+            return refuse(
+                "subjects",
+                &self.subjects,
+                "they overlap with where the stream's schedules wait",
+            );
+        }
         for (what, limit, most) in [
             ("max_bytes", self.max_bytes, i64::MAX as u64),
             ("max_msgs", self.max_msgs, i64::MAX as u64),
@@ -143,6 +163,13 @@ impl WantedStream {
         {
             return refuse("dedupe_window", &window, "it is at most max_age");
         }
+        if self.schedules && self.discard == Discard::New {
+            return refuse(
+                "discard",
+                &self.discard,
+                "a stream with schedules discards the old (the server's rule)",
+            );
+        }
         if !(1..=5).contains(&self.replicas) {
             return refuse("replicas", &self.replicas, "there are 1 to 5 copies");
         }
@@ -154,10 +181,17 @@ impl WantedStream {
     pub fn config(&self) -> StreamConfig {
         let limit = |limit: Option<u64>| limit.map_or(-1, |n| i64::try_from(n).unwrap_or(i64::MAX));
         let max_age = self.max_age.map_or(0, nanos);
+        let mut subjects = self.subjects.clone();
+        if self.schedules {
+            let waiting = schedules(&self.name);
+            if !subjects.iter().any(|pattern| covers(pattern, &waiting)) {
+                subjects.push(waiting);
+            }
+        }
         StreamConfig {
             name: self.name.clone(),
             description: self.description.clone(),
-            subjects: self.subjects.clone(),
+            subjects,
             retention: self.retention,
             max_consumers: -1,
             max_msgs: limit(self.max_msgs),
@@ -172,6 +206,8 @@ impl WantedStream {
                 .dedupe_window
                 .map_or_else(|| DEFAULT_DEDUPE.min(endless(max_age)), nanos),
             compression: self.compression,
+            allow_msg_ttl: self.message_ttl,
+            allow_msg_schedules: self.schedules,
             ..StreamConfig::default()
         }
     }
@@ -289,6 +325,8 @@ fn changed(wanted: &StreamConfig, found: &StreamConfig) -> StreamConfig {
         discard_new_per_subject: found.discard_new_per_subject
             && wanted.discard == Discard::New
             && wanted.max_msgs_per_subject > 0,
+        allow_msg_ttl: wanted.allow_msg_ttl || found.allow_msg_ttl,
+        allow_msg_schedules: wanted.allow_msg_schedules || found.allow_msg_schedules,
         metadata: found.metadata.clone(),
         other: found.other.clone(),
         ..wanted.clone()

@@ -15,6 +15,7 @@
     reason = "loom runs its threads on one, and checks the cells inside"
 )]
 
+mod budget;
 mod composed;
 mod counters;
 mod credit;
@@ -38,6 +39,7 @@ use support::Model;
 /// The models of each part. A model that is in no list is an unused function, and
 /// the compiler says so.
 const PARTS: &[&[Model]] = &[
+    budget::MODELS,
     composed::MODELS,
     counters::MODELS,
     credit::MODELS,

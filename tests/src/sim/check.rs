@@ -3,6 +3,8 @@
 //! Pure: a history in, what is wrong with it out. Each rule reads the history from
 //! its start and knows nothing of the others.
 
+mod publish_order;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
@@ -76,6 +78,11 @@ pub enum Violation {
         /// The call.
         call: u64,
     },
+    /// Of one publisher and key, the later call is stored before the earlier.
+    StoredOutOfOrder {
+        /// Both calls.
+        calls: (u64, u64),
+    },
     /// One event of one topic is stored twice.
     StoredTwice {
         /// The event.
@@ -124,6 +131,7 @@ pub fn check(history: &History) -> Vec<Violation> {
     order(history, &runs, &mut found);
     overlap(&runs, &mut found);
     answers(history, &mut found);
+    publish_order::check(history, &mut found);
     creation(history, &mut found);
     closing(history, &mut found);
     let left = history.left.iter().cloned();

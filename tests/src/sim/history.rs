@@ -17,6 +17,8 @@ pub enum Entry {
     Published {
         /// Which call.
         call: u64,
+        /// Whose call: one after the other.
+        publisher: u64,
         /// What is published.
         event: u64,
         /// The topic.

@@ -15,6 +15,9 @@ mod limits;
 mod links;
 mod news;
 mod once;
+mod ordering;
+mod outcomes;
+mod publish_options;
 mod publishing;
 mod redriving;
 mod refusals;
@@ -76,6 +79,31 @@ jetbus_tests::conformance! {
     once::an_event_is_acknowledged_before_it_is_handled_and_runs_once,
     once::what_is_not_confirmed_is_not_handled,
     once::what_was_not_started_is_given_back,
+    ordering::a_key_that_waits_holds_no_other,
+    ordering::a_publish_given_up_gives_its_place_to_the_next,
+    ordering::a_publish_given_up_in_line_is_not_sent,
+    ordering::a_rejected_event_lets_its_successors_go,
+    ordering::behind_an_unknown_outcome_nothing_is_sent,
+    ordering::events_of_a_key_keep_their_order_when_they_are_refused,
+    ordering::unordered_events_do_not_wait,
+    outcomes::a_link_that_ends_leaves_no_publish_waiting,
+    outcomes::a_lost_connection_ends_or_repeats_all_at_once,
+    outcomes::a_receipt_dropped_unread_loses_nothing,
+    outcomes::a_refusal_after_a_lost_answer_is_unknown,
+    outcomes::a_repeated_attempt_is_stored_once,
+    outcomes::bytes_on_their_way_are_bounded,
+    outcomes::closing_finishes_the_lines,
+    outcomes::closing_tells_those_who_wait,
+    outcomes::every_publish_ends_in_one_way_and_is_counted,
+    outcomes::nothing_is_repeated_once_its_id_may_be_forgotten,
+    publish_options::a_message_goes_when_its_own_time_is_over,
+    publish_options::an_event_may_be_published_later,
+    publish_options::expectations_are_kept_or_a_conflict,
+    publish_options::nothing_goes_unacknowledged_without_consent,
+    publish_options::the_trace_context_travels_when_there_is_one,
+    publish_options::what_the_server_is_too_old_for_is_refused,
+    publish_options::with_consent_an_outcome_may_be_unconfirmed,
+    publish_options::what_the_stream_does_not_allow_is_refused_before_it_is_sent,
     publishing::a_full_window_makes_publishers_wait_in_order,
     publishing::a_publish_is_stored_in_order,
     publishing::a_raw_message_may_say_what_it_expects,

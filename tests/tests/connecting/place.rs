@@ -163,7 +163,7 @@ pub(crate) async fn closing_without_answers_ends_and_counts_them(env: Env) {
     let orders = bus.topic("orders.placed").unwrap();
     let mut receipts = Vec::new();
     for _ in 0..5 {
-        receipts.push(orders.send(&event()).await.unwrap());
+        receipts.push(orders.send(&event().unordered()).await.unwrap());
     }
     let report = env.soon("the close", bus.close()).await;
     assert_eq!(report.unknown, 5);

@@ -338,6 +338,23 @@ fn a_work_queue_gives_each_message_to_one_consumer() {
 }
 
 #[test]
+fn messages_may_have_a_time_of_their_own() {
+    same("ttl", |s| {
+        s.stream(json!({"allow_msg_ttl": true}));
+        s.store("a", "stays");
+        for ttl in ["1", "1s", "0", "500ms", "x", "-5"] {
+            s.store_with("a", ttl, &[("Nats-TTL", ttl)]);
+        }
+        s.stream_info();
+        s.until(|s| s.stream_info()["state"]["messages"] == 1);
+        s.api(
+            "STREAM.UPDATE.ttl",
+            json!({"name": "ttl", "subjects": ["ttl.>"]}),
+        );
+    });
+}
+
+#[test]
 fn headers_of_other_features_are_refused_where_the_stream_does_not_allow_them() {
     same("features", |s| {
         s.stream(json!({}));

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::json;
 
@@ -15,8 +16,8 @@ use crate::{Headers, Outbound};
 
 /// What is to be done with a message.
 enum Verdict<'a> {
-    /// Store it, under the id and with the rollup.
-    Store(Option<&'a str>, Option<Rollup>),
+    /// Store it, under the id, with the rollup and for so long.
+    Store(Option<&'a str>, Option<Rollup>, Option<Duration>),
     /// It is stored already.
     Duplicate(u64),
 }
@@ -89,13 +90,13 @@ impl Stream {
         } = message;
         let verdict = if headers.is_empty() {
             self.check_size(0, payload.len())?;
-            Verdict::Store(None, None)
+            Verdict::Store(None, None, None)
         } else {
             self.judge(world, subject.as_str(), &headers, payload.len())?
         };
-        let (id, rollup) = match verdict {
+        let (id, rollup, ttl) = match verdict {
             Verdict::Duplicate(seq) => return Ok((seq, Outcome::Duplicate)),
-            Verdict::Store(id, rollup) => (id, rollup),
+            Verdict::Store(id, rollup, ttl) => (id, rollup, ttl),
         };
         let size = self.store.size(subject.as_str(), &headers, &payload);
         let id_cost = id.map_or(0, Dedupe::cost);
@@ -116,7 +117,11 @@ impl Stream {
                 at: world.wall(),
             };
             world.used += size;
-            (self.store.push(stored), Outcome::Stored)
+            let seq = self.store.push(stored);
+            if let Some(ttl) = ttl {
+                self.expiring.insert((world.now + ttl, seq));
+            }
+            (seq, Outcome::Stored)
         };
         if let Some(id) = &id {
             world.used += id_cost;
@@ -199,9 +204,11 @@ impl Stream {
         if expected_stream.is_some_and(|stream| stream != &*self.name) {
             return Err(error::EXPECTED_STREAM);
         }
-        if ttl.is_some() {
-            return Err(error::TTL_DISABLED);
-        }
+        let ttl = match ttl {
+            None => None,
+            Some(_) if !self.config.allow_msg_ttl => return Err(error::TTL_DISABLED),
+            Some(ttl) => Some(parse_ttl(ttl).ok_or(error::TTL_INVALID)?),
+        };
         if let Some(expected) = expected_subject_last {
             let subject = expected_subject.unwrap_or(subject);
             let last = self.last_seq(subject).unwrap_or(0);
@@ -243,7 +250,7 @@ impl Stream {
                 )));
             }
         };
-        Ok(Verdict::Store(id, rollup))
+        Ok(Verdict::Store(id, rollup, ttl))
     }
 
     /// The last sequence of a subject or pattern.
@@ -326,6 +333,18 @@ impl Stream {
             }
         }
     }
+}
+
+/// A time to live: seconds, or a whole number of h, m or s; at least a second.
+fn parse_ttl(text: &str) -> Option<Duration> {
+    let (number, unit) = match text.as_bytes().last()? {
+        b'h' => (text.strip_suffix('h')?, 3_600),
+        b'm' => (text.strip_suffix('m')?, 60),
+        b's' => (text.strip_suffix('s')?, 1),
+        _ => (text, 1),
+    };
+    let seconds = number.parse::<u32>().ok().filter(|number| *number > 0)?;
+    Some(Duration::from_secs(u64::from(seconds) * unit))
 }
 
 /// What became of a message.

@@ -97,6 +97,23 @@ fn expectations_are_checked() {
 }
 
 #[test]
+fn messages_go_when_their_own_time_is_over() {
+    let mut bench = Bench::new();
+    bench.stream(json!({"allow_msg_ttl": true}));
+    for (ttl, seq) in [("2", 1), ("1s", 2), ("1m", 3), ("", 4)] {
+        assert_eq!(bench.publish("s.1", "x", &[("Nats-TTL", ttl)])["seq"], seq);
+    }
+    for bad in ["0", "500ms", "-1", "s", "never"] {
+        let answer = bench.publish("s.1", "x", &[("Nats-TTL", bad)]);
+        assert_eq!(code(&answer), 10165, "{bad}");
+    }
+    for (millis, left) in [(999, 4), (1, 3), (999, 3), (1, 2), (58_000, 1)] {
+        bench.advance(millis);
+        assert_eq!(bench.state()["messages"], left);
+    }
+}
+
+#[test]
 fn full_streams_discard_old_or_refuse_new() {
     let mut bench = Bench::new();
     bench.stream(json!({"max_msgs": 2}));

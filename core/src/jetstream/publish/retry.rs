@@ -24,6 +24,8 @@ pub struct Flight {
     pub order: u64,
     /// When its caller stops waiting.
     pub deadline: Time,
+    /// How long the stream remembers message ids.
+    dedupe_window: Duration,
     /// How long the server knows its message id for sure.
     dedupe_until: Time,
     /// How often it was sent again.
@@ -37,15 +39,29 @@ impl Flight {
     /// ids for `dedupe_window`.
     #[must_use]
     pub fn new(token: u64, order: u64, now: Time, deadline: Time, dedupe_window: Duration) -> Self {
-        Self {
+        let mut flight = Self {
             token,
             order,
             deadline,
-            // What is handed over waits a while in the client: keep an eighth for it.
-            dedupe_until: now + (dedupe_window - dedupe_window / 8),
+            dedupe_window,
+            dedupe_until: now,
             retries: 0,
             doubtful: false,
-        }
+        };
+        flight.begin(now);
+        flight
+    }
+
+    /// It is handed over for the first time now, not when it was made.
+    pub fn begin(&mut self, now: Time) {
+        // What is handed over waits a while in the client: keep an eighth for it.
+        let window = self.dedupe_window;
+        self.dedupe_until = now + (window - window / 8);
+    }
+
+    /// An attempt failed so. For who keeps the flight while it waits.
+    pub fn failed(&mut self, failure: Failure) {
+        self.doubtful |= failure != Failure::Refused;
     }
 
     /// How often it was sent, the first time included.
@@ -103,6 +119,10 @@ pub enum Input {
     Connected,
     /// The link broke. Follow with [`Failure::Lost`] for each publish in flight.
     Disconnected,
+    /// The link takes nothing for now: nothing is sent again.
+    Busy,
+    /// The link takes messages again.
+    Free,
 }
 
 /// What may be said of a publish that gets no acknowledgement.
@@ -135,6 +155,9 @@ pub struct Config {
     /// Most publishes that wait for their retry: the window. One more is settled
     /// at once.
     pub capacity: usize,
+    /// Whether publishes wait for the link to work again. If not, they are settled
+    /// when it breaks.
+    pub wait_for_link: bool,
     /// The jitter's.
     pub seed: u64,
 }
@@ -151,6 +174,7 @@ pub struct Publisher {
     config: Config,
     now: Time,
     connected: bool,
+    busy: bool,
     waiting: BTreeMap<u64, Waiting>,
     /// By when to send, then by order: (due, order, token).
     due: BTreeSet<(Time, u64, u64)>,
@@ -174,6 +198,7 @@ impl Publisher {
             config,
             now: Time::ZERO,
             connected: true,
+            busy: false,
             waiting: BTreeMap::new(),
             due: BTreeSet::new(),
             limits: BTreeSet::new(),
@@ -189,7 +214,9 @@ impl Publisher {
             Input::Failed(flight, failure) => self.failed(flight, failure),
             Input::Settled { token } => _ = self.forget(token),
             Input::Connected => self.connected = true,
-            Input::Disconnected => self.connected = false,
+            Input::Disconnected => self.disconnected(),
+            Input::Busy => self.busy = true,
+            Input::Free => self.busy = false,
         }
     }
 
@@ -204,7 +231,7 @@ impl Publisher {
             return self.forget(token).map(|flight| settle(&flight));
         }
         let &(due, _, token) = self.due.first()?;
-        if !self.connected || due > self.now {
+        if !self.can_send() || due > self.now {
             return None;
         }
         let mut flight = self.forget(token)?;
@@ -217,10 +244,9 @@ impl Publisher {
     pub fn deadline(&self) -> Option<Time> {
         let limit = self.limits.first().map(|&(limit, _)| limit);
         let due = self.due.first().map(|&(due, ..)| due);
-        if self.connected {
-            due.min(limit)
-        } else {
-            limit
+        match (due, limit) {
+            (Some(due), Some(limit)) if self.can_send() => Some(due.min(limit)),
+            _ => limit,
         }
     }
 
@@ -236,8 +262,22 @@ impl Publisher {
         self.waiting.is_empty()
     }
 
+    const fn can_send(&self) -> bool {
+        self.connected && !self.busy
+    }
+
+    fn disconnected(&mut self) {
+        self.connected = false;
+        if !self.config.wait_for_link {
+            while let Some(&(_, _, token)) = self.due.first() {
+                let ended = self.forget(token);
+                self.ended.extend(ended);
+            }
+        }
+    }
+
     fn failed(&mut self, mut flight: Flight, failure: Failure) {
-        flight.doubtful |= failure != Failure::Refused;
+        flight.failed(failure);
         if let Some(&Waiting { flight: old, due }) = self.waiting.get(&flight.token) {
             // The link broke while it waited, or it failed twice: it still waits,
             // and doubts stay.
@@ -250,11 +290,15 @@ impl Publisher {
             return;
         }
         let due = match failure {
-            Failure::Refused if self.connected => self.now + self.delay(&flight),
+            Failure::Refused if self.can_send() => self.now + self.delay(&flight),
             // Waiting for the answer, or for the link, is delay enough.
             _ => Time::ZERO,
         };
-        if due.max(self.now) < flight.limit() && self.waiting.len() < self.config.capacity {
+        let may_wait = self.connected || self.config.wait_for_link;
+        if may_wait
+            && due.max(self.now) < flight.limit()
+            && self.waiting.len() < self.config.capacity
+        {
             self.wait(flight, due);
         } else {
             self.ended.push_back(flight);

@@ -102,6 +102,19 @@ pub(super) fn differences(wanted: &StreamConfig, found: &StreamConfig) -> Vec<Di
             &found.compression,
         );
     }
+    for (field, wanted, found) in [
+        ("allow_msg_ttl", wanted.allow_msg_ttl, found.allow_msg_ttl),
+        (
+            "allow_msg_schedules",
+            wanted.allow_msg_schedules,
+            found.allow_msg_schedules,
+        ),
+    ] {
+        // What is allowed is never taken back: the server refuses.
+        if wanted && !found {
+            differ(field, Change::Safe, &wanted, &found);
+        }
+    }
     if let Some(text) = &wanted.description
         && found.description.as_ref() != Some(text)
     {

@@ -139,6 +139,32 @@ fn destructive_changes_need_consent() {
 }
 
 #[test]
+fn what_messages_may_do_is_added_and_never_taken_back() {
+    let mut server = Server::default();
+    server.ensure(&orders(), &update()).unwrap();
+    let consent = Policy {
+        allow_destructive: true,
+        ..update()
+    };
+    let more = WantedStream {
+        message_ttl: true,
+        schedules: true,
+        discard: Discard::Old,
+        ..orders()
+    };
+    let changed = server.ensure(&more, &consent).unwrap();
+    assert!(changed.config.allow_msg_ttl && changed.config.allow_msg_schedules);
+    let waiting = format!("jetbus~schedules.{}.*", more.name);
+    assert!(changed.config.subjects.contains(&waiting));
+    let less = WantedStream {
+        description: Some("less".into()),
+        ..orders()
+    };
+    let kept = server.ensure(&less, &consent).unwrap();
+    assert!(kept.config.allow_msg_ttl && kept.config.allow_msg_schedules);
+}
+
+#[test]
 fn what_the_server_cannot_change_is_refused_before_it_is_asked() {
     for (field, wanted) in [
         (

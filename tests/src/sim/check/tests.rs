@@ -8,9 +8,11 @@ use super::*;
 
 const STREAM: &str = "S";
 
+/// By a publisher of its own.
 fn published(call: u64, event: u64) -> Entry {
     Entry::Published {
         call,
+        publisher: call,
         event,
         topic: "t".into(),
         key: Some("k".into()),
@@ -293,6 +295,46 @@ fn a_publish_that_is_not_stored_in_a_calm_is_found() {
     let mut history = replaced(&answered(1, 1), &[unknown]);
     history.calm = true;
     assert_eq!(check(&history), [Violation::FailedInCalm { call: 1 }]);
+}
+
+#[test]
+fn publishes_stored_in_another_order_are_found() {
+    let by_one = |call, event| {
+        let Entry::Published { topic, key, .. } = published(call, event) else {
+            unreachable!()
+        };
+        Entry::Published {
+            call,
+            publisher: 1,
+            event,
+            topic,
+            key,
+        }
+    };
+    let calls = |first: u64, second: u64| {
+        changed(|entries| {
+            entries
+                .retain(|entry| !matches!(entry, Entry::Published { .. } | Entry::Answered { .. }));
+            let of_one = [
+                by_one(1, first),
+                by_one(2, second),
+                answered(2, second),
+                answered(1, first),
+            ];
+            entries.splice(0..0, of_one);
+        })
+    };
+    assert_eq!(check(&calls(1, 2)), []);
+    assert_eq!(
+        check(&calls(2, 1)),
+        [Violation::StoredOutOfOrder { calls: (1, 2) }]
+    );
+    // What is published again keeps its place.
+    let mut again = calls(1, 2);
+    let end = Time::from_millis(60_000);
+    let entries = [by_one(3, 1), answered(3, 1)];
+    again.entries.extend(entries.map(|entry| (end, entry)));
+    assert_eq!(check(&again), []);
 }
 
 #[test]

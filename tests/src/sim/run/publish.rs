@@ -31,6 +31,7 @@ pub(super) async fn run(world: &World, bus: &Bus) {
         plan.topics.len(),
         "topics are resolved without the server"
     );
+    let publisher = world.number();
     let waits = world.with_rng(|rng| rng.chance(400));
     let mut receipts: Vec<(u64, Receipt)> = Vec::new();
     for _ in 0..plan.events {
@@ -38,17 +39,17 @@ pub(super) async fn run(world: &World, bus: &Bus) {
         let message = choose(world);
         let topic = &topics[message.topic];
         if waits {
-            let mut answer = whole(world, topic, &message).await;
+            let mut answer = whole(world, publisher, topic, &message).await;
             // Safe with an id of its own, whatever became of the first.
             while answer == Answer::Unknown && message.named {
-                answer = whole(world, topic, &message).await;
+                answer = whole(world, publisher, topic, &message).await;
             }
             let again = world.with_rng(|rng| rng.chance(50));
             if again && message.named {
-                whole(world, topic, &message).await;
+                whole(world, publisher, topic, &message).await;
             }
         } else {
-            let call = begin(world, &message);
+            let call = begin(world, publisher, &message);
             match send(world, topic, &message).await {
                 Ok(receipt) => receipts.push((call, receipt)),
                 Err(error) => end(world, call, Err(error)),
@@ -83,8 +84,8 @@ fn choose(world: &World) -> Message {
 }
 
 /// A publish that waits for its outcome.
-async fn whole(world: &World, topic: &Topic, message: &Message) -> Answer {
-    let call = begin(world, message);
+async fn whole(world: &World, publisher: u64, topic: &Topic, message: &Message) -> Answer {
+    let call = begin(world, publisher, message);
     let outcome = if world.0.plan.topics[message.topic].raw {
         topic.publish_raw(raw(message)).await
     } else {
@@ -137,10 +138,11 @@ fn raw(message: &Message) -> Raw {
     }
 }
 
-fn begin(world: &World, message: &Message) -> u64 {
+fn begin(world: &World, publisher: u64, message: &Message) -> u64 {
     let call = world.number();
     world.0.log.add(Entry::Published {
         call,
+        publisher,
         event: message.event,
         topic: world.0.plan.topics[message.topic].name.into(),
         key: message.key.clone(),

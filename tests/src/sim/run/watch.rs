@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use jetbus_core::jetstream::ack::Meta;
+use jetbus_core::jetstream::ack::{self, Meta};
 use jetbus_core::{Message, Publish, names};
 
 use super::super::history::{Entry, Log, Passage};
@@ -49,9 +49,9 @@ fn creation(message: Publish<'_>) -> Option<(String, String)> {
 }
 
 fn passage(bus: usize, message: &Message) -> Option<Passage> {
-    let meta = Meta::parse(message.reply.as_ref()?)?;
+    let reply = message.reply.as_ref()?;
+    let (meta, (stream, consumer)) = (Meta::parse(reply)?, ack::names(reply)?);
     // Names of durables hold the group's and the topic's, separated.
-    let consumer = meta.consumer.as_str();
     let made_up = names::parse_durable(consumer).is_none();
     Some(Passage {
         bus,
@@ -60,7 +60,7 @@ fn passage(bus: usize, message: &Message) -> Option<Passage> {
         } else {
             consumer.into()
         },
-        stream: meta.stream.as_str().into(),
+        stream: stream.into(),
         sequence: meta.stream_seq,
     })
 }

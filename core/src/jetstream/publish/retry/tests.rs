@@ -15,6 +15,7 @@ fn flight(token: u64, deadline: u64) -> Flight {
 fn publisher() -> Publisher {
     Publisher::new(Config {
         capacity: 100,
+        wait_for_link: true,
         seed: 7,
     })
 }
@@ -29,6 +30,72 @@ fn resent(outputs: &[Output]) -> Vec<u64> {
         Output::Settle { .. } => None,
     };
     outputs.iter().filter_map(token).collect()
+}
+
+#[test]
+fn a_busy_link_is_sent_nothing_and_deadlines_hold() {
+    let mut publisher = publisher();
+    publisher.handle(at(0), Input::Busy);
+    for (token, deadline) in [(1, 20), (2, 1_000), (3, 1_000)] {
+        let refused = Input::Failed(flight(token, deadline), Failure::Refused);
+        publisher.handle(at(0), refused);
+    }
+    assert_eq!(outputs(&mut publisher), []);
+    assert_eq!(publisher.deadline(), Some(at(20)));
+    publisher.handle(at(20), Input::Tick);
+    let verdict = Verdict::Rejected;
+    assert_eq!(
+        outputs(&mut publisher),
+        [Output::Settle { token: 1, verdict }]
+    );
+    // Having waited for the link is delay enough.
+    publisher.handle(at(30), Input::Free);
+    assert_eq!(resent(&outputs(&mut publisher)), [2, 3]);
+}
+
+#[test]
+fn told_not_to_wait_for_the_link_all_is_settled_when_it_breaks() {
+    let mut publisher = Publisher::new(Config {
+        capacity: 100,
+        wait_for_link: false,
+        seed: 7,
+    });
+    publisher.handle(at(0), Input::Failed(flight(1, 1_000), Failure::Refused));
+    assert_eq!(outputs(&mut publisher), []);
+    publisher.handle(at(1), Input::Disconnected);
+    publisher.handle(at(1), Input::Failed(flight(2, 1_000), Failure::Lost));
+    assert_eq!(
+        outputs(&mut publisher),
+        [
+            Output::Settle {
+                token: 1,
+                verdict: Verdict::Rejected
+            },
+            Output::Settle {
+                token: 2,
+                verdict: Verdict::Unknown
+            },
+        ]
+    );
+    assert!(publisher.is_empty());
+    publisher.handle(at(2), Input::Connected);
+    publisher.handle(at(2), Input::Failed(flight(3, 1_000), Failure::Lost));
+    assert_eq!(resent(&outputs(&mut publisher)), [3]);
+}
+
+#[test]
+fn the_dedupe_window_begins_with_the_first_sending() {
+    let mut publisher = publisher();
+    let mut late = Flight::new(1, 1, Time::ZERO, at(1_000_000), Duration::from_secs(8));
+    late.begin(at(100_000));
+    publisher.handle(at(106_999), Input::Failed(late, Failure::Unanswered));
+    assert_eq!(resent(&outputs(&mut publisher)), [1]);
+    publisher.handle(at(107_000), Input::Failed(late, Failure::Unanswered));
+    let verdict = Verdict::Unknown;
+    assert_eq!(
+        outputs(&mut publisher),
+        [Output::Settle { token: 1, verdict }]
+    );
 }
 
 #[test]
@@ -179,6 +246,7 @@ fn failing_twice_is_one_retry_and_keeps_the_doubt() {
 fn a_full_machine_tells_at_once() {
     let mut publisher = Publisher::new(Config {
         capacity: 1,
+        wait_for_link: true,
         seed: 0,
     });
     for token in [1, 2] {
@@ -216,7 +284,7 @@ proptest! {
     /// its deadline, never while the link is broken.
     #[test]
     fn every_failure_has_one_consequence(steps in proptest::collection::vec(any_step(), 0..80)) {
-        let mut publisher = Publisher::new(Config { capacity: 8, seed: 3 });
+        let mut publisher = Publisher::new(Config { capacity: 8, wait_for_link: true, seed: 3 });
         let mut now = 0;
         let mut connected = true;
         // In flight (with its record), waiting, or gone.
