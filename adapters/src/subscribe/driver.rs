@@ -400,7 +400,8 @@ impl Driver {
         }
         let mut sleep = self.bus.runtime.sleep_until(deadline);
         let over = sleep.as_mut().poll(cx).is_ready();
-        self.sleep = Some((deadline, sleep));
+        // What is over is never polled again.
+        self.sleep = (!over).then_some((deadline, sleep));
         over
     }
 }
