@@ -15,6 +15,7 @@ mod limits;
 mod links;
 mod news;
 mod once;
+mod predecessor;
 mod publishing;
 mod redriving;
 mod refusals;
@@ -76,6 +77,18 @@ jetbus_tests::conformance! {
     once::an_event_is_acknowledged_before_it_is_handled_and_runs_once,
     once::what_is_not_confirmed_is_not_handled,
     once::what_was_not_started_is_given_back,
+    predecessor::a_closed_instance_that_restarts_goes_on_where_the_group_was,
+    predecessor::a_dropped_instance_that_restarts_goes_on_where_the_group_was,
+    predecessor::a_slow_handler_is_not_overtaken_by_a_second_instance,
+    predecessor::aggregates_whose_first_events_panic_are_handled_in_order,
+    predecessor::an_aggregate_that_always_fails_ends_in_the_dead_letters_and_holds_nobody,
+    predecessor::closing_keeps_the_durable_and_acknowledges_nothing_that_was_not_handled,
+    predecessor::names_that_look_alike_are_kept_apart,
+    predecessor::one_panic_leaves_all_other_events_alone,
+    predecessor::raw_messages_at_least_once_are_tried_again,
+    predecessor::raw_messages_at_most_once_have_one_attempt,
+    predecessor::the_close_of_one_instance_disturbs_no_other_of_its_group,
+    predecessor::two_topics_at_once_and_the_events_stay_in_order,
     publishing::a_full_window_makes_publishers_wait_in_order,
     publishing::a_publish_is_stored_in_order,
     publishing::a_raw_message_may_say_what_it_expects,
