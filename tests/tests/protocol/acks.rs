@@ -137,7 +137,6 @@ fn a_message_is_given_back_by_its_sequence_in_the_stream() {
             s.consumer_info("c");
             let again = s.fetch("c").unwrap();
             assert_eq!(again.payload, stream.to_string());
-            s.ack(&again, "+ACK");
             s.consumer_info("c");
         }
         assert!(s.fetch("c").is_none());
@@ -153,7 +152,7 @@ fn a_message_is_not_given_back_with_a_sequence_that_is_out_of_range() {
         s.ack(&all[0], "+ACK");
         s.consumer_info("c");
         let reply = all[1].reply.clone().unwrap();
-        for consumer in [0, 1, 4, 1_000] {
+        for consumer in [0, 1, 1_000] {
             let mut tokens: Vec<String> = reply.as_str().split('.').map(Into::into).collect();
             let place = tokens.len() - 3;
             tokens[place] = consumer.to_string();
