@@ -332,6 +332,11 @@ async fn asked(env: &Env, server: &Server, what: &str) -> Value {
     .await
 }
 
+/// The group's durable.
+fn durable() -> String {
+    names::durable("billing", "orders.placed", None).unwrap()
+}
+
 /// Three servers of which one leads a stream; a bus that publishes and handles, every
 /// third event after a failure; and three times `elect`, with the number of events that
 /// are handled by then. Returns what was told, beside the failures.
@@ -418,21 +423,28 @@ async fn a_leader_that_steps_down_is_replaced_and_handling_goes_on(env: Env) {
         let env = &env;
         async move {
             let server = &cluster.servers()[0];
-            let consumer = names::durable("billing", "orders.placed", None).unwrap();
             asked(env, server, "STREAM.LEADER.STEPDOWN.ORDERS").await;
-            let what = format!("CONSUMER.LEADER.STEPDOWN.ORDERS.{consumer}");
+            let what = format!("CONSUMER.LEADER.STEPDOWN.ORDERS.{}", durable());
             asked(env, server, &what).await;
         }
     };
     let told = through_elections(&env, elect).await;
-    // A leader that hands over is missed for a moment at most: nothing was lost, made
-    // again or given up.
+    let is_told = |news: &News| {
+        let changed = |what: &PullNews| matches!(what, PullNews::LeaderChanged);
+        matches!(news, News::Pull { what, .. } if changed(what))
+    };
+    assert!(told.iter().any(is_told), "{told:?}");
+    // Nothing had to be made again, and nothing was given up.
     for news in told {
         let calm = match &news {
             News::Stream { what, .. } => what.ends_with("was created"),
             News::Pull { what, .. } => matches!(
                 what,
-                PullNews::ConsumerMissing | PullNews::Refused { .. } | PullNews::Silent { .. }
+                PullNews::LeaderChanged
+                    | PullNews::ConsumerMissing
+                    | PullNews::Refused { .. }
+                    | PullNews::Silent { .. }
+                    | PullNews::Lost { .. }
             ),
             News::Consumer { .. } => true,
             _ => false,
@@ -453,7 +465,12 @@ async fn a_leader_that_is_killed_is_replaced_and_handling_goes_on(env: Env) {
                 cluster.wait_until_healthy().unwrap();
                 return;
             }
-            let info = asked(env, &servers[0], "STREAM.INFO.ORDERS").await;
+            // First who serves the subscription, then who stores.
+            let what = match handled {
+                500 => "STREAM.INFO.ORDERS".to_owned(),
+                _ => format!("CONSUMER.INFO.ORDERS.{}", durable()),
+            };
+            let info = asked(env, &servers[0], &what).await;
             let leader = info["cluster"]["leader"].as_str().unwrap();
             let leader: usize = leader[1..].parse().unwrap();
             servers[leader].kill();
