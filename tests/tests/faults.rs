@@ -2,25 +2,31 @@
 #![cfg(feature = "nats")]
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_lite::{StreamExt as _, future};
 use jetbus::{
-    Builder, Bus, Delivery, Event, NatsOptions, News, Outcome, PublishError, PullNews, Settle,
+    Builder, Bus, DeadLetterOptions, Delivery, Event, NatsOptions, News, Outcome, PublishError,
+    PullNews, Retry, Settle, Stream,
 };
+use jetbus_core::{Outbound, names};
 use jetbus_tests::admin::Admin;
 use jetbus_tests::matrix::Env;
 use jetbus_tests::proxy::Proxy;
+use jetbus_tests::raw::Raw;
+use jetbus_tests::server::Cluster;
 use jetbus_tests::support::{Door, Seen, in_order, in_turns, news, publish, publish_all, spawn};
-use jetbus_tests::{Server, on_servers};
+use jetbus_tests::{Peer as _, Server, on_servers};
 use serde_json::Value;
 
 on_servers! {
     a_frozen_server_is_noticed_and_handling_resumes,
     a_killed_server_loses_nothing_and_keeps_order,
     acknowledgements_of_many_events_share_writes,
+    a_leader_that_is_killed_is_replaced_and_handling_goes_on,
+    a_leader_that_steps_down_is_replaced_and_handling_goes_on,
     an_idle_subscription_is_served_at_once_after_a_restart,
     what_a_cut_connection_loses_comes_at_once_and_in_order,
     what_is_handled_while_the_server_is_down_is_not_handled_again,
@@ -321,4 +327,198 @@ async fn acknowledgements_of_many_events_share_writes(env: Env) {
     assert!(reads <= ALL as usize / 10, "{reads} reads");
     deliveries.stop().await;
     bus.close().await;
+}
+
+/// Asks `$JS.API.<what>` of a server, again while there is no leader to answer.
+async fn asked(env: &Env, server: &Server, what: &str) -> Value {
+    env.soon(what, async {
+        loop {
+            let mut raw = Raw::connect(&server.address()).unwrap();
+            raw.subscribe("answers");
+            raw.publish(Outbound::new(format!("$JS.API.{what}"), "").with_reply("answers"));
+            if let Some((_, message)) = raw.next(Duration::from_secs(2))
+                && let Ok(answer) = serde_json::from_slice::<Value>(&message.payload)
+                && answer.get("error").is_none()
+            {
+                return answer;
+            }
+            future::yield_now().await;
+        }
+    })
+    .await
+}
+
+/// The group's durable.
+fn durable() -> String {
+    names::durable("billing", "orders.placed", None).unwrap()
+}
+
+/// Three servers of which one leads a stream; a bus that publishes and handles, every
+/// third event after a failure; and three times `elect`, with the number of events that
+/// are handled by then. Returns what was told, beside the failures.
+async fn through_elections<F: Future<Output = ()>>(
+    env: &Env,
+    elect: impl Fn(Arc<Cluster>, usize) -> F,
+) -> Vec<News> {
+    const KEYS: u32 = 20;
+    const EACH: u32 = 40;
+    let cluster = Arc::new(Cluster::start(3).unwrap());
+    let urls = cluster.urls();
+    let options = NatsOptions::new(&urls[0]).server(&urls[1]).server(&urls[2]);
+    let bus = Builder::nats(options)
+        .runtime(Arc::clone(env.runtime()))
+        .stream(Stream::new("ORDERS", ["orders.*"]).replicas(3))
+        .dead_letters(DeadLetterOptions::new().replicas(3))
+        .open()
+        .await
+        .unwrap();
+    let mut heard = bus.news();
+    let told = spawn(env, async move {
+        let mut told = Vec::new();
+        while let Some(news) = heard.next().await {
+            if !matches!(news, News::HandlerFailed { .. }) {
+                told.push(news);
+            }
+        }
+        told
+    });
+    let (seen, failed) = (Seen::new(), Seen::new());
+    let (noted, fails) = (seen.clone(), failed.clone());
+    let subscription = bus
+        .subscribe("orders.placed")
+        .group("billing")
+        .ack_wait(Duration::from_secs(2))
+        .retry(Retry {
+            first: Duration::from_millis(5),
+            max: Duration::from_millis(50),
+        })
+        .handle(move |event: Delivery<u32>| {
+            let (noted, fails) = (noted.clone(), fails.clone());
+            async move {
+                if event.payload.is_multiple_of(3) && event.attempt() == 1 {
+                    fails.note(event.payload);
+                    return Err("not yet");
+                }
+                noted.note((event.key().unwrap().to_owned(), event.payload));
+                Ok(())
+            }
+        })
+        .await
+        .unwrap();
+    let orders = bus.topic("orders.placed").unwrap();
+    let publishing: Vec<_> = (0..KEYS)
+        .map(|key| {
+            let (orders, key) = (orders.clone(), format!("key-{key}"));
+            spawn(env, async move {
+                for n in 1..=EACH {
+                    publish(&orders, &key, n).await;
+                }
+            })
+        })
+        .collect();
+    for handled in [100, 300, 500] {
+        seen.reaches(handled, env).await;
+        elect(Arc::clone(&cluster), handled).await;
+    }
+    for publishing in publishing {
+        env.soon("publishing", publishing).await;
+    }
+    env.until("every event is handled", || {
+        seen.first_by_key().values().map(Vec::len).sum::<usize>() == (KEYS * EACH) as usize
+    })
+    .await;
+    assert_eq!(seen.first_by_key(), in_order(KEYS, EACH));
+    assert!(failed.len() >= (KEYS * (EACH / 3)) as usize);
+    env.soon("the stop", subscription.stop()).await;
+    env.soon("the close", bus.close()).await;
+    env.soon("the news end", told).await
+}
+
+async fn a_leader_that_steps_down_is_replaced_and_handling_goes_on(env: Env) {
+    let elect = |cluster: Arc<Cluster>, _| {
+        let env = &env;
+        async move {
+            let server = &cluster.servers()[0];
+            asked(env, server, "STREAM.LEADER.STEPDOWN.ORDERS").await;
+            let what = format!("CONSUMER.LEADER.STEPDOWN.ORDERS.{}", durable());
+            asked(env, server, &what).await;
+        }
+    };
+    let told = through_elections(&env, elect).await;
+    let is_told = |news: &News| {
+        let changed = |what: &PullNews| matches!(what, PullNews::LeaderChanged);
+        matches!(news, News::Pull { what, .. } if changed(what))
+    };
+    assert!(told.iter().any(is_told), "{told:?}");
+    // Nothing had to be made again, and nothing was given up.
+    for news in told {
+        let calm = match &news {
+            News::Stream { what, .. } => what.ends_with("was created"),
+            News::Pull { what, .. } => matches!(
+                what,
+                PullNews::LeaderChanged
+                    | PullNews::ConsumerMissing
+                    | PullNews::Refused { .. }
+                    | PullNews::Silent { .. }
+                    | PullNews::Lost { .. }
+            ),
+            News::Consumer { .. } => true,
+            _ => false,
+        };
+        assert!(calm, "{news:?}");
+    }
+}
+
+async fn a_leader_that_is_killed_is_replaced_and_handling_goes_on(env: Env) {
+    let victim = Arc::new(Mutex::new(None::<usize>));
+    let elect = |cluster: Arc<Cluster>, handled| {
+        let (env, victim) = (&env, Arc::clone(&victim));
+        async move {
+            let servers = cluster.servers();
+            let dead = victim.lock().unwrap().take();
+            if let Some(dead) = dead {
+                servers[dead].start_again().unwrap();
+                cluster.wait_until_healthy().unwrap();
+                return;
+            }
+            // First who serves the subscription, then who stores.
+            let what = match handled {
+                500 => "STREAM.INFO.ORDERS".to_owned(),
+                _ => format!("CONSUMER.INFO.ORDERS.{}", durable()),
+            };
+            let info = asked(env, &servers[0], &what).await;
+            let leader = info["cluster"]["leader"].as_str().unwrap();
+            let leader: usize = leader[1..].parse().unwrap();
+            servers[leader].kill();
+            if handled == 500 {
+                servers[leader].start_again().unwrap();
+            } else {
+                *victim.lock().unwrap() = Some(leader);
+            }
+        }
+    };
+    let told = through_elections(&env, elect).await;
+    let lost = |news: &News| {
+        let missed = |what: &PullNews| {
+            matches!(
+                what,
+                PullNews::ConsumerMissing | PullNews::Silent { .. } | PullNews::Lost { .. }
+            )
+        };
+        matches!(news, News::Disconnected)
+            || matches!(news, News::Pull { what, .. } if missed(what))
+    };
+    assert!(told.iter().any(lost), "{told:?}");
+    let worse = |news: &&News| {
+        matches!(
+            news,
+            News::DeadLettered { .. }
+                | News::PublishFailed { .. }
+                | News::Pull {
+                    what: PullNews::ConsumerDeleted | PullNews::StreamReplaced { .. },
+                    ..
+                }
+        )
+    };
+    assert!(told.iter().find(worse).is_none(), "{told:?}");
 }

@@ -19,6 +19,8 @@ pub enum PullNews {
     /// Nobody serves its consumer: it does not exist, or has no leader at the moment.
     /// It is looked for, and made again if it is gone.
     ConsumerMissing,
+    /// Another server of the cluster leads its consumer from now on.
+    LeaderChanged,
     /// Stream or consumer could not be made ready again. It is tried once more in a
     /// moment.
     NotRepaired {
@@ -77,6 +79,7 @@ impl From<PullEvent> for PullNews {
         match event {
             PullEvent::ConsumerGone => Self::ConsumerDeleted,
             PullEvent::ConsumerMissing => Self::ConsumerMissing,
+            PullEvent::LeaderChanged => Self::LeaderChanged,
             PullEvent::Refused { code, description } => Self::Refused {
                 code,
                 description: description.into(),
@@ -98,6 +101,7 @@ impl fmt::Display for PullNews {
         match self {
             Self::ConsumerDeleted => f.write_str("the consumer was deleted"),
             Self::ConsumerMissing => f.write_str("nobody serves the consumer"),
+            Self::LeaderChanged => f.write_str("another server leads the consumer"),
             Self::NotRepaired { error } => {
                 write!(f, "the consumer could not be made ready again: {error}")
             }

@@ -102,6 +102,9 @@ pub enum PullEvent {
     /// Nobody serves the consumer: it does not exist, or has no leader at the
     /// moment. It is pulled again with backoff; whether it exists is to be checked.
     ConsumerMissing,
+    /// Another server serves the consumer from now on. It is pulled again at once; what
+    /// the last one sent may not have arrived.
+    LeaderChanged,
     /// The server refused a pull. It is pulled again with backoff.
     Refused {
         /// The status.
@@ -124,6 +127,7 @@ impl fmt::Display for PullEvent {
         match self {
             Self::ConsumerGone => f.write_str("the consumer was deleted"),
             Self::ConsumerMissing => f.write_str("nobody serves the consumer"),
+            Self::LeaderChanged => f.write_str("another server leads the consumer"),
             Self::Refused { code, description } => {
                 write!(f, "a pull was refused with status {code} {description:?}")
             }
@@ -290,7 +294,12 @@ impl Pull {
         let news = number >= self.round;
         match verdict {
             Verdict::Waiting => {}
-            Verdict::Ended => {
+            Verdict::Ended | Verdict::Moved => {
+                if news && verdict == Verdict::Moved {
+                    // All that were open end so, and one word is enough.
+                    self.round = self.owed.next();
+                    self.event(PullEvent::LeaderChanged);
+                }
                 let early = sent.is_some_and(|sent| now.since(sent) < self.config.heartbeat);
                 if !early {
                     self.failures = 0;

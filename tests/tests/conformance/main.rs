@@ -17,6 +17,7 @@ mod news;
 mod once;
 mod ordering;
 mod outcomes;
+mod predecessor;
 mod publish_options;
 mod publishing;
 mod redriving;
@@ -104,6 +105,18 @@ jetbus_tests::conformance! {
     publish_options::what_the_server_is_too_old_for_is_refused,
     publish_options::with_consent_an_outcome_may_be_unconfirmed,
     publish_options::what_the_stream_does_not_allow_is_refused_before_it_is_sent,
+    predecessor::a_closed_instance_that_restarts_goes_on_where_the_group_was,
+    predecessor::a_dropped_instance_that_restarts_goes_on_where_the_group_was,
+    predecessor::a_slow_handler_is_not_overtaken_by_a_second_instance,
+    predecessor::aggregates_whose_first_events_panic_are_handled_in_order,
+    predecessor::an_aggregate_that_always_fails_ends_in_the_dead_letters_and_holds_nobody,
+    predecessor::closing_keeps_the_durable_and_acknowledges_nothing_that_was_not_handled,
+    predecessor::names_that_look_alike_are_kept_apart,
+    predecessor::one_panic_leaves_all_other_events_alone,
+    predecessor::raw_messages_at_least_once_are_tried_again,
+    predecessor::raw_messages_at_most_once_have_one_attempt,
+    predecessor::the_close_of_one_instance_disturbs_no_other_of_its_group,
+    predecessor::two_topics_at_once_and_the_events_stay_in_order,
     publishing::a_full_window_makes_publishers_wait_in_order,
     publishing::a_publish_is_stored_in_order,
     publishing::a_raw_message_may_say_what_it_expects,

@@ -112,6 +112,59 @@ fn a_delivery_given_back_comes_again_at_once_and_first() {
     });
 }
 
+/// What was lost on its way is given back with a subject that nobody received: all that
+/// is known of it is where it is in the stream.
+#[test]
+fn a_message_is_given_back_by_its_sequence_in_the_stream() {
+    same("by_sequence", |s| {
+        filled(s, 4, json!({}));
+        let all: Vec<Message> = (0..4).map(|_| s.fetch("c").unwrap()).collect();
+        s.ack(&all[0], "+ACK");
+        s.consumer_info("c");
+        let reply = all[3].reply.clone().unwrap();
+        let back = |stream: u64, consumer: u64| {
+            let mut tokens: Vec<String> = reply.as_str().split('.').map(Into::into).collect();
+            // From the end: pending, time, and the sequences in consumer and stream.
+            let last = tokens.len() - 1;
+            tokens[last - 1] = "1".into();
+            tokens[last - 2] = consumer.to_string();
+            tokens[last - 3] = stream.to_string();
+            Outbound::new(tokens.join("."), "-NAK")
+        };
+        // The consumer has delivered 1 to 4 and 1 is acknowledged: each is in range.
+        for (stream, consumer) in [(2, 4), (3, 2), (4, 3)] {
+            s.request(back(stream, consumer));
+            s.consumer_info("c");
+            let again = s.fetch("c").unwrap();
+            assert_eq!(again.payload, stream.to_string());
+            s.consumer_info("c");
+        }
+        assert!(s.fetch("c").is_none());
+    });
+}
+
+/// A sequence in the consumer that is acknowledged, or was not delivered yet.
+#[test]
+fn a_message_is_not_given_back_with_a_sequence_that_is_out_of_range() {
+    same("out_of_range", |s| {
+        filled(s, 3, json!({}));
+        let all: Vec<Message> = (0..3).map(|_| s.fetch("c").unwrap()).collect();
+        s.ack(&all[0], "+ACK");
+        s.consumer_info("c");
+        let reply = all[1].reply.clone().unwrap();
+        for consumer in [0, 1, 1_000] {
+            let mut tokens: Vec<String> = reply.as_str().split('.').map(Into::into).collect();
+            let place = tokens.len() - 3;
+            tokens[place] = consumer.to_string();
+            s.publish(Outbound::new(tokens.join("."), "-NAK"));
+            s.consumer_info("c");
+            assert!(s.fetch("c").is_none());
+        }
+        s.ack(&all[1], "-NAK");
+        assert_eq!(s.fetch("c").unwrap().payload, "2");
+    });
+}
+
 #[test]
 fn a_delivery_given_back_with_a_delay_comes_again_after_it() {
     same("delayed", |s| {

@@ -396,6 +396,14 @@ impl Feed {
                 pull::Output::Publish(message) => self.pulls.push_back(message),
                 pull::Output::Event(event) => {
                     lost |= matches!(event, PullEvent::ConsumerGone | PullEvent::ConsumerMissing);
+                    if matches!(
+                        event,
+                        PullEvent::LeaderChanged
+                            | PullEvent::ConsumerMissing
+                            | PullEvent::Silent { .. }
+                    ) {
+                        stream.line.doubts();
+                    }
                     if event == PullEvent::ConsumerGone {
                         from = now + consumer::DELETION;
                     }

@@ -27,6 +27,9 @@ pub(super) struct Line {
     alone: u64,
     /// What still comes is of a consumer that is no more.
     pub(super) stale: bool,
+    /// Another server may serve the consumer than before, and have counted deliveries
+    /// that were never sent.
+    doubt: bool,
     /// Given back to the server and not yet come again. No more than the consumer's
     /// `max_ack_pending`.
     returned: BTreeSet<u64>,
@@ -42,6 +45,7 @@ impl Line {
             reply: None,
             held: Vec::new(),
             stale: false,
+            doubt: false,
             returned: BTreeSet::new(),
         }
     }
@@ -62,7 +66,8 @@ impl Line {
     /// Says whether others before it are missing, and it is to be held until it is known
     /// which.
     ///
-    /// Over a connection that holds and drops nothing, a gap is what others were given.
+    /// Over a connection that holds and drops nothing, a gap is what others were given,
+    /// as long as one server serves the consumer.
     pub(super) fn received(&mut self, meta: &Meta, message: &Message, dropped: bool) -> bool {
         if self.stale {
             return false;
@@ -73,7 +78,7 @@ impl Line {
             self.reply = message.reply.as_ref().map(|reply| reply.as_str().into());
         }
         let gap = self.reach.is_gap(meta);
-        if gap && (self.place.own || dropped && !self.shared) {
+        if gap && self.loses(dropped) {
             self.reach.hold(meta);
             return true;
         }
@@ -91,14 +96,24 @@ impl Line {
             return false;
         };
         let last = last.parse().unwrap_or(0);
-        let lost = self.place.own || dropped && !self.shared;
-        lost && !self.stale && self.reach.lacks(last)
+        self.loses(dropped) && !self.stale && self.reach.lacks(last)
+    }
+
+    /// Whether what did not come was lost, and is not what others were given.
+    const fn loses(&self, dropped: bool) -> bool {
+        self.place.own || (dropped || self.doubt) && !self.shared
+    }
+
+    /// The consumer's server may be another one from now on.
+    pub(super) const fn doubts(&mut self) {
+        self.doubt = true;
     }
 
     /// What was lost is known, and asked for again.
     pub(super) fn recalled(&mut self, recalled: &Recalled, shared: bool) {
         // It may have come less far than was received: a server that died forgets.
         self.reach = Reach::new(recalled.to);
+        self.doubt = false;
         self.alone = 0;
         self.shared = shared;
         self.place.made.clone_from(&recalled.created);

@@ -9,6 +9,8 @@ pub(super) enum Verdict {
     Waiting,
     /// It ended in its course; the next may follow at once.
     Ended,
+    /// It ended because another server serves the consumer from now on.
+    Moved,
     /// It was not taken, and the next would not be either if it came at once.
     Refused,
     /// Nobody was there to take it.
@@ -28,8 +30,8 @@ pub(super) fn read(status: &Status) -> Verdict {
         100 => Verdict::Waiting,
         408 => Verdict::Ended,
         409 if says("Consumer Deleted") => Verdict::Gone,
-        409 if says("Leadership Change")
-            || says("Server Shutdown")
+        409 if says("Leadership Change") => Verdict::Moved,
+        409 if says("Server Shutdown")
             || says("Batch Completed")
             || says("Message Size Exceeds MaxBytes") =>
         {
@@ -61,7 +63,7 @@ mod tests {
             (408, "Request Timeout", Verdict::Ended),
             (408, "Interest Expired", Verdict::Ended),
             (409, "Consumer Deleted", Verdict::Gone),
-            (409, "Leadership Change", Verdict::Ended),
+            (409, "Leadership Change", Verdict::Moved),
             (409, "Server Shutdown", Verdict::Ended),
             (409, "Batch Completed", Verdict::Ended),
             (409, "Message Size Exceeds MaxBytes", Verdict::Ended),

@@ -219,12 +219,25 @@ fn an_election_costs_one_immediate_pull_then_backoff() {
     let mut pull = connected(10);
     out(&mut pull);
     pull.receive(at(1), &status(0, 409, "Leadership Change", None));
-    assert_eq!(out(&mut pull), (vec![(1, 10)], vec![]));
+    let told = vec![PullEvent::LeaderChanged];
+    assert_eq!(out(&mut pull), (vec![(1, 10)], told.clone()));
     pull.receive(at(2), &status(1, 409, "Leadership Change", None));
-    assert_eq!(out(&mut pull), (vec![], vec![]));
+    assert_eq!(out(&mut pull), (vec![], told));
     let retry = pull.deadline().unwrap();
     pull.handle(retry, Input::Tick);
     assert_eq!(asked(&mut pull), [(2, 10)]);
+}
+
+#[test]
+fn an_election_is_told_once_however_many_pulls_it_ends() {
+    let mut pull = connected(10);
+    out(&mut pull);
+    pull.handle(at(1), Input::Free(30));
+    assert_eq!(asked(&mut pull), [(1, 20)]);
+    pull.receive(at(5_000), &status(0, 409, "Leadership Change", None));
+    pull.receive(at(5_000), &status(1, 409, "Leadership Change", None));
+    let (_, told) = out(&mut pull);
+    assert_eq!(told, [PullEvent::LeaderChanged]);
 }
 
 #[test]
