@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use jetbus_tests::sim::history::{Answer, Entry};
+use jetbus_tests::sim::history::{Answer, Entry, Said};
 use jetbus_tests::sim::run::{Report, run};
 
 /// Runs one seed; what is wrong, in words.
@@ -109,8 +109,21 @@ fn the_seeds_see_every_kind_of_weather() {
                 Entry::Lost(_) => "lost",
                 Entry::Down { .. } => "broken",
                 Entry::Create { .. } => "created",
-                Entry::Ended { done: false, .. } => "failed",
-                Entry::Ended { done: true, .. } => "handled",
+                Entry::Ended { said, .. } => match said {
+                    Said::Done => "handled",
+                    Said::Failed => "failed",
+                    Said::Panicked => "panicked",
+                    Said::Dropped => "timed out",
+                    Said::DeadLetter => "refused",
+                    Said::Discard => "discarded",
+                    Said::Back => "given back",
+                    Said::CalledBack => "called back",
+                },
+                Entry::DeadLettered { .. } => "dead letter",
+                Entry::Redriven { .. } => "redriving",
+                Entry::Drained { .. } => "drained",
+                Entry::Restarted { .. } => "restarted",
+                Entry::Leaderless { .. } => "leaderless",
                 Entry::Answered { answer, .. } => match answer {
                     Answer::Stored {
                         duplicate: false, ..
@@ -119,7 +132,7 @@ fn the_seeds_see_every_kind_of_weather() {
                         duplicate: true, ..
                     } => "duplicate",
                     Answer::Unknown => "unknown",
-                    Answer::Failed(_) => "refused",
+                    Answer::Failed(_) => "not stored",
                 },
                 _ => continue,
             };
