@@ -33,7 +33,7 @@ mod watch;
 const REQUEST: Duration = Duration::from_secs(2);
 
 /// How long after the storm everything must have been handled.
-const PATIENCE: Duration = Duration::from_secs(300);
+const PATIENCE: Duration = Duration::from_secs(240);
 
 /// What came of a seed.
 #[derive(Debug)]
@@ -192,8 +192,8 @@ impl World {
         work.ended().await;
         self.pause(plan.faults.late).await;
 
-        self.caught_up(&reader, &processes).await;
-        if plan.redrives
+        if self.caught_up(&reader, &processes).await
+            && plan.redrives
             && let Some(last) = processes.last()
             && unrest::redrive(self, &last.bus, last.number).await
         {
@@ -310,8 +310,8 @@ impl World {
     }
 
     /// Waits until it is known of all that is stored what became of it, or it is time to
-    /// say that it is not.
-    async fn caught_up(&self, reader: &reader::Reader, processes: &[Process]) {
+    /// say that it is not: whether it is.
+    async fn caught_up(&self, reader: &reader::Reader, processes: &[Process]) -> bool {
         let sim = &self.0.sim;
         let groups = self.groups();
         let stored = reader.read().await;
@@ -327,10 +327,11 @@ impl World {
                 accounts.open(&stored).next().is_some()
             });
             if !open && reader.redriving().await.is_empty() {
-                return;
+                return true;
             }
             sim.sleep(Duration::from_millis(200)).await;
         }
+        false
     }
 
     /// Closes a bus, for several callers at once.

@@ -40,10 +40,12 @@ impl<'a> Accounts<'a> {
                 Some(Said::Done | Said::Discard) => true,
                 // Nobody keeps it.
                 Some(Said::DeadLetter) => !rules.dead_letters,
-                Some(said) if said.has_failed() => !rules.dead_letters && *failed >= rules.attempts,
+                Some(said) if said.has_failed() => {
+                    !rules.dead_letters && (rules.gives_up_at_share || *failed >= rules.attempts)
+                }
                 _ => false,
             };
-            if over || rules.at_most_once {
+            if over || run.unconfirmed || rules.at_most_once {
                 let stream = run.stream.to_owned();
                 closed.insert((group.name.clone(), stream, run.sequence));
             }

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use jetbus_core::dead_letter::Reason;
+
 use super::Violation;
 use super::accounting::find;
 use super::runs::Run;
@@ -12,18 +14,25 @@ use crate::sim::history::{Entry, Group, History, Passage, Said};
 struct Course {
     /// Where its first run started, and in which batch.
     started: Option<(usize, Option<u64>)>,
+    /// The batches that it was in.
+    batches: BTreeSet<u64>,
     failures: u32,
     /// Where a run ended after which there is no other: it was done or given up.
     over: Option<usize>,
 }
 
 impl Course {
-    fn add(&mut self, run: &Run<'_>, group: &Group) {
+    /// `backlogged`: it was given up before its attempts ran out.
+    fn add(&mut self, run: &Run<'_>, group: &Group, backlogged: bool) {
         self.started.get_or_insert((run.started, run.batch));
+        self.batches.extend(run.batch);
         self.failures += u32::from(run.has_failed());
         let over = match run.said {
+            _ if group.rules.at_most_once => true,
             Some(Said::Done | Said::Discard | Said::DeadLetter) => true,
-            Some(said) => said.has_failed() && self.failures >= group.rules.attempts,
+            Some(said) => {
+                said.has_failed() && (backlogged || self.failures >= group.rules.attempts)
+            }
             None => false,
         };
         if over && self.over.is_none() {
@@ -54,6 +63,25 @@ pub(super) fn order(history: &History, runs: &[Run<'_>], found: &mut Vec<Violati
             _ => None,
         })
         .collect();
+    let letters = history.letters.iter();
+    let mut given_up: BTreeSet<_> = letters
+        .map(|letter| {
+            (
+                letter.group.as_str(),
+                letter.topic.as_str(),
+                letter.sequence,
+            )
+        })
+        .collect();
+    given_up.extend(history.entries.iter().filter_map(|(_, entry)| match entry {
+        Entry::DeadLettered {
+            group,
+            topic,
+            sequence,
+            reason: Reason::Backlogged,
+        } => Some((group.as_str(), topic.as_str(), *sequence)),
+        _ => None,
+    }));
     let mut lines: BTreeMap<_, (&Group, BTreeMap<u64, Course>)> = BTreeMap::new();
     for run in runs.iter().filter(|run| run.redrives == 0) {
         let Some(key) = run.key else { continue };
@@ -66,7 +94,12 @@ pub(super) fn order(history: &History, runs: &[Run<'_>], found: &mut Vec<Violati
         let (_, line) = lines
             .entry(line)
             .or_insert_with(|| (group, BTreeMap::new()));
-        line.entry(run.sequence).or_default().add(run, group);
+        let event = (run.group, run.topic, run.sequence);
+        let backlogged = group.rules.gives_up_at_share
+            && (!group.rules.dead_letters || given_up.contains(&event));
+        line.entry(run.sequence)
+            .or_default()
+            .add(run, group, backlogged);
     }
     for ((subscription, bus, stream, topic, key), (group, line)) in &lines {
         for (earlier, late) in line {
@@ -78,7 +111,7 @@ pub(super) fn order(history: &History, runs: &[Run<'_>], found: &mut Vec<Violati
                     return false;
                 };
                 // Together with the earlier one it is called back when that fails.
-                let together = batch.is_some() && late.started.is_some_and(|(_, b)| b == batch);
+                let together = batch.is_some_and(|batch| late.batches.contains(&batch));
                 let before = late.over.is_none_or(|over| started < over);
                 let [earlier, later] = [earlier, later].map(|sequence| Passage {
                     bus: *bus,

@@ -24,6 +24,8 @@ pub(super) struct Run<'a> {
     pub(super) ended: Option<usize>,
     /// What it said; `None` when that came too late to count.
     pub(super) said: Option<Said>,
+    /// It was done, and whether the server knows is not known.
+    pub(super) unconfirmed: bool,
 }
 
 impl Run<'_> {
@@ -73,6 +75,7 @@ pub(super) fn read(entries: &[(Time, Entry)]) -> Vec<Run<'_>> {
                     started: place,
                     ended: None,
                     said: None,
+                    unconfirmed: false,
                 });
             }
             Entry::Ended { run, said } => {
@@ -85,6 +88,7 @@ pub(super) fn read(entries: &[(Time, Entry)]) -> Vec<Run<'_>> {
             Entry::Unconfirmed { run } => {
                 if let Some(run) = index.get(run).and_then(|index| runs.get_mut(*index)) {
                     run.said = run.said.map(|_| Said::Failed);
+                    run.unconfirmed = true;
                 }
             }
             Entry::Drained { subscription, .. } => drained.push(*subscription),

@@ -274,7 +274,7 @@ fn an_event_that_was_given_back_and_given_up_is_excused() {
 #[test]
 fn two_handlers_of_a_key_at_once_are_found() {
     let overlapping = changed(|entries| entries.swap(13, 14));
-    assert_eq!(check(&overlapping), [Violation::Overlap { runs: (11, 12) }]);
+    assert!(check(&overlapping).contains(&Violation::Overlap { runs: (11, 12) }));
     let endless = replaced(&ended(10, false), &[]);
     assert_eq!(check(&endless), [Violation::Overlap { runs: (10, 11) }]);
 }
