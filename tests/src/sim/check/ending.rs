@@ -6,6 +6,7 @@ use std::time::Duration;
 use jetbus_core::Time;
 
 use super::Violation;
+use super::accounting::find;
 use super::runs::Run;
 use crate::sim::history::{Entry, History};
 
@@ -76,12 +77,21 @@ pub(super) fn drains(history: &History, runs: &[Run<'_>], found: &mut Vec<Violat
                     found.push(Violation::DrainLate { subscription });
                 }
                 let mine = || runs.iter().filter(|run| run.subscription == subscription);
-                let after = mine().filter(|run| run.started > place);
+                // Acknowledged before it is handled, an event runs after that was confirmed,
+                // or nobody would handle it.
+                let spent = |run: &&Run<'_>| {
+                    let group = find(&history.groups, run.group, run.topic);
+                    group.is_some_and(|group| group.rules.at_most_once)
+                };
+                let after = mine().filter(|run| run.started > place && !spent(run));
                 found.extend(after.map(|run| Violation::RanAfterDrain { run: run.run }));
                 if closing.contains(bus) {
                     continue;
                 }
                 let before = || mine().filter(|run| run.started < place);
+                if mine().any(|run| spent(&run)) {
+                    continue;
+                }
                 let still = before().filter(|run| run.ended.is_none_or(|ended| ended > place));
                 let still = still.count();
                 // Also those that ended between the deadline and the report.

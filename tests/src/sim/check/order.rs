@@ -101,6 +101,11 @@ pub(super) fn order(history: &History, runs: &[Run<'_>], found: &mut Vec<Violati
             .or_default()
             .add(run, group, backlogged);
     }
+    // What a drain gave up comes to the next subscription after its lease.
+    let abandoned = history
+        .entries
+        .iter()
+        .any(|(_, entry)| matches!(entry, Entry::Drained { abandoned, .. } if *abandoned > 0));
     for ((subscription, bus, stream, topic, key), (group, line)) in &lines {
         for (earlier, late) in line {
             if told.contains(&(*bus, *topic, *earlier)) {
@@ -119,7 +124,9 @@ pub(super) fn order(history: &History, runs: &[Run<'_>], found: &mut Vec<Violati
                     stream: (*stream).to_owned(),
                     sequence: *sequence,
                 });
-                let missing = || group.shared && passages.missing(*subscription, &earlier, &later);
+                let missing = || {
+                    (group.shared || abandoned) && passages.missing(*subscription, &earlier, &later)
+                };
                 before && !together && !missing()
             });
             if let Some((later, _)) = overtaking {

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use jetbus_core::Time;
+
 use super::Violation;
 use super::accounting::find;
 use super::runs::Run;
@@ -40,9 +42,12 @@ pub(super) fn done_and_given_up(history: &History, runs: &[Run<'_>], found: &mut
 }
 
 /// Where it is said so, an event runs at most once for its group, and once more each
-/// time that it is redriven.
+/// time that it is redriven. Without a leader nobody can keep a lease: what two processes
+/// received may be confirmed to both.
 pub(super) fn at_most_once(history: &History, runs: &[Run<'_>], found: &mut Vec<Violation>) {
-    if forgets(history) {
+    let leaderless = |(_, entry): &(Time, Entry)| matches!(entry, Entry::Leaderless { .. });
+    let shared = history.groups.iter().any(|group| group.shared);
+    if forgets(history) || (shared && history.entries.iter().any(leaderless)) {
         return;
     }
     let mut ran = BTreeMap::new();
