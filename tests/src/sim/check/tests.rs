@@ -9,6 +9,9 @@ use jetbus_core::Time;
 use super::*;
 use crate::sim::history::{Answer, Entry, Group, Passage, Rules, Said, Stored};
 
+mod giving_up;
+mod handling;
+
 const STREAM: &str = "S";
 
 fn published(call: u64, event: u64) -> Entry {
