@@ -10,6 +10,7 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use futures_core::future::BoxFuture;
 use jetbus_core::broker::{Config, VERSION};
@@ -61,6 +62,22 @@ impl EmbeddedBroker {
             conn,
             next_sid: AtomicU64::new(1),
         }
+    }
+
+    /// A fault, for tests of what must survive it: as a server that is killed and starts
+    /// again. Connections break and are made again at once, with their subscriptions;
+    /// streams in memory, and pulls and deliveries on their way, are gone. So are
+    /// acknowledgements of the last `forgotten`, as far back as `ack_memory` of its
+    /// configuration reaches.
+    pub async fn restart(&self, forgotten: Duration) {
+        self.0.submit_waiting(Command::Restart(forgotten)).await;
+    }
+
+    /// A fault, for tests of what must survive it: as a cluster that elects. For `time`
+    /// no stream has a leader: nothing is stored, delivered or acknowledged, and requests
+    /// are not answered.
+    pub async fn lose_leaders(&self, time: Duration) {
+        self.0.submit_waiting(Command::Leaderless(time)).await;
     }
 
     fn server(&self) -> ServerInfo {
@@ -154,8 +171,9 @@ impl Link for Embedded {
                 ));
             }
             let sid = self.next_sid.fetch_add(1, Ordering::Relaxed);
-            let mailbox = Arc::new(Mailbox::new(Arc::clone(&self.conn), sid));
-            let command = Command::Subscribe(pattern, group, Arc::clone(&mailbox));
+            let mailbox = Mailbox::new(Arc::clone(&self.conn), sid, pattern, group);
+            let mailbox = Arc::new(mailbox);
+            let command = Command::Subscribe(Arc::clone(&mailbox));
             self.hub.submit_waiting(command).await;
             Ok(Box::new(EmbeddedInbox::new(Arc::clone(&self.hub), mailbox)) as _)
         })

@@ -89,6 +89,14 @@ impl News {
         self.change(|board| board.server.take().is_some());
     }
 
+    /// The connection broke and was made again at once.
+    pub(super) fn renewed(&self) {
+        self.change(|board| {
+            board.connects += 1;
+            board.server.is_some()
+        });
+    }
+
     pub(super) fn close(&self) {
         self.change(|board| !std::mem::replace(&mut board.closed, true));
     }

@@ -270,8 +270,12 @@ impl Driver {
                         .handle(now, delivery::Input::Missing { meta, key });
                 }
             }
-            for back in found.back {
-                self.outbox.push(back);
+            // Another process whose connection is down too looks as if it were not there.
+            // What it holds must not be handled here: its lease has to run out first.
+            if !self.options.at_most_once {
+                for back in found.back {
+                    self.outbox.push(back);
+                }
             }
             for (meta, message) in found.held {
                 self.receive(now, meta, message, redriven);

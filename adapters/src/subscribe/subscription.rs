@@ -137,7 +137,8 @@ impl Subscription {
     /// nothing.
     ///
     /// Events that were given up come again once their lease (`ack_wait`) is over, the
-    /// later ones of their keys not before.
+    /// later ones of their keys that were held not before. Those that the server had not
+    /// delivered yet do not wait.
     ///
     /// # Cancel safety
     /// Dropping the future changes nothing but that nobody hears of the end.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use jetbus::runtime::Runtime;
 use jetbus_core::Time;
+use jetbus_core::dead_letter::Reason;
 use jetbus_core::random::mix;
 
 use super::runtime::Sim;
@@ -37,6 +38,8 @@ pub enum Entry {
     Started {
         /// Which run of a handler.
         run: u64,
+        /// Of which subscription.
+        subscription: u64,
         /// Which bus: a process of its own.
         bus: usize,
         /// For which group.
@@ -51,13 +54,92 @@ pub enum Entry {
         stream: String,
         /// With which sequence there.
         sequence: u64,
+        /// How often it was redriven.
+        redrives: u32,
+        /// With others of this batch.
+        batch: Option<u64>,
     },
     /// A handler ended.
     Ended {
         /// Which run.
         run: u64,
-        /// Whether it said that it was done.
-        done: bool,
+        /// How.
+        said: Said,
+    },
+    /// A handler was done, and its acknowledgement was not confirmed: that is a failure.
+    Unconfirmed {
+        /// Which run.
+        run: u64,
+    },
+    /// Somebody is about to subscribe.
+    Subscribing {
+        /// Which subscription that will be.
+        subscription: u64,
+        /// Which bus.
+        bus: usize,
+        /// For which group.
+        group: String,
+        /// What.
+        topic: String,
+    },
+    /// A subscription is to be drained.
+    Draining {
+        /// Which bus.
+        bus: usize,
+        /// Which subscription.
+        subscription: u64,
+        /// How long handlers may take.
+        deadline: Duration,
+    },
+    /// It is drained, says the report.
+    Drained {
+        /// Which bus.
+        bus: usize,
+        /// Which subscription.
+        subscription: u64,
+        /// Events handled to their end.
+        finished: usize,
+        /// Events given back.
+        returned: usize,
+        /// Handlers given up.
+        abandoned: usize,
+        /// Whether the server knows all of it.
+        confirmed: bool,
+    },
+    /// A bus told that an event is a dead letter now.
+    DeadLettered {
+        /// Of which group.
+        group: String,
+        /// The topic.
+        topic: String,
+        /// The event's sequence in its stream.
+        sequence: u64,
+        /// Why.
+        reason: Reason,
+    },
+    /// Dead letters were redriven.
+    Redriven {
+        /// By which bus.
+        bus: usize,
+        /// How many; `None` when it failed before all were.
+        count: Option<u64>,
+    },
+    /// A bus is about to acknowledge a delivery, or does again.
+    Acknowledged(Passage),
+    /// The broker was restarted.
+    Restarted {
+        /// It forgot acknowledgements of so long.
+        forgotten: Duration,
+    },
+    /// No stream has a leader.
+    Leaderless {
+        /// For so long.
+        time: Duration,
+    },
+    /// Somebody deleted a consumer.
+    Deleted {
+        /// Which.
+        consumer: String,
     },
     /// A delivery reached a bus.
     Arrived(Passage),
@@ -154,6 +236,47 @@ pub enum Answer {
     Failed(String),
 }
 
+/// How a run of a handler ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Said {
+    /// It is done.
+    Done,
+    /// It failed.
+    Failed,
+    /// It panicked.
+    Panicked,
+    /// It was dropped before its end: its time was up.
+    Dropped,
+    /// It wants the event to be a dead letter.
+    DeadLetter,
+    /// Nobody needs the event.
+    Discard,
+    /// It gives the event back to the server.
+    Back,
+    /// Whatever it was: an earlier event of the key in the same batch was not done.
+    CalledBack,
+}
+
+impl Said {
+    /// Whether the event is handled.
+    #[must_use]
+    pub const fn is_done(self) -> bool {
+        matches!(self, Self::Done)
+    }
+
+    /// Whether it counts as a failed attempt.
+    #[must_use]
+    pub const fn has_failed(self) -> bool {
+        matches!(self, Self::Failed | Self::Panicked | Self::Dropped)
+    }
+
+    /// Whether nothing more happens to the event.
+    #[must_use]
+    pub const fn settles(self) -> bool {
+        matches!(self, Self::Done | Self::Discard)
+    }
+}
+
 /// A message as the broker holds it at the end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stored {
@@ -161,6 +284,47 @@ pub struct Stored {
     pub topic: String,
     /// What it is.
     pub event: u64,
+}
+
+/// A dead letter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Letter {
+    /// The group that gave it up.
+    pub group: String,
+    /// The topic.
+    pub topic: String,
+    /// The stream that stored it first.
+    pub stream: String,
+    /// With which sequence there.
+    pub sequence: u64,
+    /// Why.
+    pub reason: Reason,
+}
+
+/// What a subscription held.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Held {
+    /// Events at once, at most.
+    pub most: usize,
+    /// Its places.
+    pub places: usize,
+}
+
+/// What a group was told of how to handle a topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rules {
+    /// Events of a key in order, one at a time.
+    pub ordered: bool,
+    /// Acknowledged before they are handled.
+    pub at_most_once: bool,
+    /// Failures before an event is given up.
+    pub attempts: u32,
+    /// Whether what is given up is kept.
+    pub dead_letters: bool,
+    /// Whether an event is given up when its key has its share and it fails.
+    pub gives_up_at_share: bool,
+    /// Deliveries before an event is given up without a try.
+    pub crash_limit: u64,
 }
 
 /// Who handles a topic.
@@ -173,8 +337,10 @@ pub struct Group {
     /// The consumer on the server; empty for one that lives as long as its
     /// subscription, whose name is made up.
     pub consumer: String,
-    /// The buses that share it.
-    pub buses: usize,
+    /// Whether several subscriptions share it, at once or one after the other.
+    pub shared: bool,
+    /// How it handles events.
+    pub rules: Rules,
 }
 
 /// A whole run.
@@ -184,6 +350,13 @@ pub struct History {
     pub entries: Vec<(Time, Entry)>,
     /// What the broker holds at the end, by stream and sequence.
     pub stored: BTreeMap<(String, u64), Stored>,
+    /// Dead letters that are there at the end.
+    pub letters: Vec<Letter>,
+    /// What is redriven and not yet handled at the end: the group, and the stream and
+    /// sequence where the event was stored first.
+    pub redriving: Vec<(String, (String, u64))>,
+    /// What each subscription held at most.
+    pub held: BTreeMap<u64, Held>,
     /// Who handles what.
     pub groups: Vec<Group>,
     /// When a bus gives up a request.

@@ -370,9 +370,15 @@ impl Link for FaultyLink {
             state.listener = Some(cx.waker().clone());
             state.news.pop_front()
         });
-        match told {
-            Some(event) => Poll::Ready(Some(event)),
-            None => self.0.inner.poll_event(cx),
+        if let Some(event) = told {
+            return Poll::Ready(Some(event));
+        }
+        loop {
+            match self.0.inner.poll_event(cx) {
+                // Whether there is a connection is told here.
+                Poll::Ready(Some(LinkEvent::Connected(_) | LinkEvent::Disconnected)) => {}
+                other => return other,
+            }
         }
     }
 

@@ -1,10 +1,15 @@
 //! What a seed stands for: how many buses, topics and publishers, and which
 //! weather.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::link::Faults;
 use super::rng::Rng;
+
+mod handling;
+
+pub use handling::{Handling, Mode};
 
 /// One run, decided before it starts.
 #[derive(Clone, Debug)]
@@ -47,8 +52,19 @@ pub struct Plan {
     pub solo: bool,
     /// How long a bus may take to close.
     pub close_timeout: Duration,
-    /// How many handlers of a thousand fail.
-    pub fail: u32,
+    /// How each group handles each topic, by topic and group.
+    pub handlings: BTreeMap<(&'static str, &'static str), Handling>,
+    /// Whether subscriptions pause now and then, and resume.
+    pub pauses: bool,
+    /// Whether subscriptions are drained, within this time, and made again.
+    pub drains: Option<Duration>,
+    /// Whether dead letters are redriven, in the storm and after it.
+    pub redrives: bool,
+    /// Whether the broker is killed and starts again, and acknowledgements of how long
+    /// it forgets.
+    pub restarts: Option<Duration>,
+    /// For how long no stream has a leader.
+    pub leaderless: Option<Duration>,
     /// The longest time that a handler takes.
     pub work: Duration,
     /// What goes wrong while it storms.
@@ -89,13 +105,27 @@ impl Plan {
     /// Whether nothing goes wrong around the buses, and none goes away.
     #[must_use]
     pub fn is_calm(&self) -> bool {
-        self.faults == Faults::CALM && self.stays.is_none() && !self.early_close
+        self.faults == Faults::CALM
+            && self.stays.is_none()
+            && !self.early_close
+            && self.restarts.is_none()
+            && self.leaderless.is_none()
     }
 
     /// All buses that there ever are.
     #[must_use]
     pub const fn processes(&self) -> usize {
         self.buses + self.restart as usize
+    }
+
+    /// How `group` handles `topic`; what is not planned is handled plainly.
+    #[must_use]
+    pub fn handling(&self, topic: &str, group: &str) -> Handling {
+        let planned = self.handlings.iter();
+        let mut planned = planned.filter(|((of, by), _)| (*of, *by) == (topic, group));
+        planned
+            .next()
+            .map_or(Handling::PLAIN, |(_, handling)| *handling)
     }
 
     /// What `seed` stands for.
@@ -117,6 +147,14 @@ impl Plan {
             1 => (cuts(&mut rng), true),
             _ => (storm(&mut rng), rng.chance(700)),
         };
+        let held = usize::try_from(rng.between(1, 100)).unwrap_or(1);
+        let work = millis(*pick(&mut rng, &[0, 5, 200, 1_500]));
+        let handlings = handlings(&mut rng, &topics, held, work);
+        let stormy = breaks || faults != Faults::CALM;
+        let restarts = stormy && rng.chance(250);
+        let forgotten = millis(*pick(&mut rng, &[0, 0, 100]));
+        let leaderless = stormy && rng.chance(200);
+        let drains = millis(*pick(&mut rng, &[0, 100, 2_000]));
         Self {
             seed,
             buses,
@@ -131,19 +169,40 @@ impl Plan {
             window: usize::try_from(rng.between(1, 64)).unwrap_or(1),
             publish_timeout: millis(*pick(&mut rng, &[500, 1_500, 4_000, 15_000])),
             concurrency: usize::try_from(rng.between(1, 16)).unwrap_or(1),
-            held: usize::try_from(rng.between(1, 100)).unwrap_or(1),
+            held,
             ack_wait: millis(rng.between(1_000, 4_000)),
             by_hand: *pick(&mut rng, &[0, 300, 1_000]),
             solo: rng.chance(250),
             close_timeout: millis(*pick(&mut rng, &[300, 3_000, 10_000])),
-            fail: *pick(&mut rng, &[0, 50, 200]),
-            work: millis(*pick(&mut rng, &[0, 5, 200, 1_500])),
+            handlings,
+            pauses: rng.chance(300),
+            drains: rng.chance(350).then_some(drains),
+            redrives: rng.chance(600),
+            restarts: restarts.then_some(forgotten),
+            leaderless: leaderless.then(|| millis(rng.between(100, 2_500))),
+            work,
             faults,
             storm: millis(rng.between(1_000, 8_000)),
             stays: breaks.then(|| millis(rng.between(200, 4_000))),
             gone: millis(rng.between(10, 1_500)),
         }
     }
+}
+
+fn handlings(
+    rng: &mut Rng,
+    topics: &[Topic],
+    held: usize,
+    work: Duration,
+) -> BTreeMap<(&'static str, &'static str), Handling> {
+    let mut handlings = BTreeMap::new();
+    for topic in topics {
+        for group in topic.groups {
+            let handling = Handling::draw(rng, topic.raw, held, work);
+            handlings.insert((topic.name, *group), handling);
+        }
+    }
+    handlings
 }
 
 fn pick<'a, T>(rng: &mut Rng, choice: &'a [T]) -> &'a T {

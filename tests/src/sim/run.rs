@@ -1,6 +1,6 @@
 //! A run: a plan made to happen, and what came of it.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -16,23 +16,24 @@ use jetbus::{Builder, Bus, News, NewsStream, Stream};
 use jetbus_core::random::mix;
 use jetbus_core::{Time, names};
 
-use super::check::{Violation, check};
-use super::history::{Entry, Group, History, Log};
+use super::check::{Accounts, Violation, check};
+use super::history::{Entry, Group, Held, History, Log, Rules};
 use super::link::FaultyLink;
-use super::plan::Plan;
+use super::plan::{Handling, Plan};
 use super::rng::Rng;
 use super::runtime::{Sim, Stuck};
 
 mod handle;
 mod publish;
 mod reader;
+mod unrest;
 mod watch;
 
 /// How long a bus waits for an answer to a request.
 const REQUEST: Duration = Duration::from_secs(2);
 
 /// How long after the storm everything must have been handled.
-const PATIENCE: Duration = Duration::from_secs(300);
+const PATIENCE: Duration = Duration::from_secs(240);
 
 /// What came of a seed.
 #[derive(Debug)]
@@ -84,7 +85,9 @@ struct Shared {
     runtime: Arc<dyn Runtime>,
     log: Log,
     rng: Mutex<Rng>,
-    /// Numbers events, calls and runs.
+    /// What each subscription held so far.
+    held: Mutex<BTreeMap<u64, Held>>,
+    /// Numbers events, calls, subscriptions and runs.
     next: AtomicU64,
 }
 
@@ -93,7 +96,7 @@ struct Process {
     number: usize,
     bus: Bus,
     link: Arc<FaultyLink>,
-    subscriptions: Vec<handle::Running>,
+    subscriptions: unrest::Subscriptions,
 }
 
 impl World {
@@ -104,6 +107,7 @@ impl World {
             runtime: Arc::new(sim.clone()),
             log: Log::new(sim),
             rng: Mutex::new(rng),
+            held: Mutex::default(),
             next: AtomicU64::new(1),
         }))
     }
@@ -116,6 +120,14 @@ impl World {
         draw(&mut self.0.rng.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// A subscription holds so many events now.
+    fn holds(&self, subscription: u64, events: usize) {
+        let mut held = self.0.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let held = held.entry(subscription).or_default();
+        held.most = held.most.max(events);
+        held.places = self.0.plan.held;
+    }
+
     async fn pause(&self, most: Duration) {
         let pause = self.with_rng(|rng| rng.up_to(most));
         self.0.sim.sleep(pause).await;
@@ -125,6 +137,7 @@ impl World {
         let Shared { plan, sim, .. } = &*self.0;
         let broker = EmbeddedBroker::with_config(BrokerConfig {
             seed: rng.next(),
+            ack_memory: plan.restarts.unwrap_or_default(),
             ..BrokerConfig::default()
         });
         let end = sim.now() + plan.storm;
@@ -135,7 +148,7 @@ impl World {
             let process = self.open(&broker, processes.len(), &mut rng).await;
             processes.push(process);
         }
-        for process in &mut processes {
+        for process in &processes {
             self.begin(process, end, &work).await;
         }
         if plan.sabotage {
@@ -145,9 +158,21 @@ impl World {
             let victim = usize::try_from(victim)
                 .ok()
                 .and_then(|victim| groups.get(victim));
-            reader
-                .delete_consumer(victim.map_or("", |group| &group.consumer))
-                .await;
+            let consumer = victim.map_or("", |group| &group.consumer);
+            self.0.log.add(Entry::Deleted {
+                consumer: consumer.into(),
+            });
+            reader.delete_consumer(consumer).await;
+        }
+        if let Some(forgotten) = plan.restarts {
+            self.pause(plan.storm / 2).await;
+            self.restart(&broker, &processes, forgotten).await;
+        }
+        if let Some(time) = plan.leaderless {
+            self.pause(plan.storm / 2).await;
+            self.0.log.add(Entry::Leaderless { time });
+            broker.lose_leaders(time).await;
+            sim.sleep(time).await;
         }
         if plan.early_close
             && let Some(first) = processes.first()
@@ -156,8 +181,8 @@ impl World {
             self.close(first).await;
         }
         if plan.restart {
-            let mut process = self.open(&broker, processes.len(), &mut rng).await;
-            self.begin(&mut process, end, &work).await;
+            let process = self.open(&broker, processes.len(), &mut rng).await;
+            self.begin(&process, end, &work).await;
             processes.push(process);
         }
         sim.sleep_until(end).await;
@@ -167,16 +192,27 @@ impl World {
         work.ended().await;
         self.pause(plan.faults.late).await;
 
-        self.caught_up(&reader).await;
+        if self.caught_up(&reader, &processes).await
+            && plan.redrives
+            && let Some(last) = processes.last()
+            && unrest::redrive(self, &last.bus, last.number).await
+        {
+            self.caught_up(&reader, &processes).await;
+        }
         for process in &processes {
             self.close(process).await;
         }
         drop(processes);
         let stored = reader.read().await;
+        let (letters, redriving) = (reader.letters().await, reader.redriving().await);
         reader.close().await;
+        let held = self.0.held.lock().unwrap_or_else(PoisonError::into_inner);
         History {
             entries: self.0.log.with(std::mem::take),
             stored,
+            letters,
+            redriving,
+            held: held.clone(),
             groups: self.groups(),
             request_timeout: REQUEST,
             close_limit: plan.close_timeout + Duration::from_secs(2),
@@ -194,7 +230,10 @@ impl World {
             ..
         } = &*self.0;
         let inner = broker.connect(Arc::clone(runtime)).await;
-        let watcher = watch::watcher(log, number);
+        let spent = self.groups().into_iter();
+        let spent = spent.filter(|group| group.rules.at_most_once);
+        let spent = spent.map(|group| group.consumer).collect();
+        let watcher = watch::watcher(log, number, spent);
         let link = FaultyLink::new(Arc::new(inner), sim, rng.next(), watcher);
         let link = Arc::new(link);
         let bus = Builder::link(Arc::<FaultyLink>::clone(&link))
@@ -215,14 +254,14 @@ impl World {
                 number,
                 bus,
                 link,
-                subscriptions: Vec::new(),
+                subscriptions: unrest::Subscriptions::default(),
             },
             Err(error) => panic!("a bus on a calm link opens: {error}"),
         }
     }
 
     /// Lets it storm around a bus, publishes there and handles.
-    async fn begin(&self, process: &mut Process, end: Time, work: &Work) {
+    async fn begin(&self, process: &Process, end: Time, work: &Work) {
         let Shared { plan, sim, .. } = &*self.0;
         process.link.set_faults(plan.faults);
         if let Some(stays) = plan.stays {
@@ -239,30 +278,60 @@ impl World {
                 Box::pin(async move { publish::run(&world, &bus).await }),
             );
         }
-        process.subscriptions = handle::start(self, &process.bus, process.number).await;
+        let (bus, number) = (process.bus.clone(), process.number);
+        let started = handle::start(self, &bus, number).await;
+        let subscriptions = process.subscriptions.clone();
+        subscriptions.all().extend(started);
+        let (world, sampled) = (self.clone(), subscriptions.clone());
+        work.spawn(
+            sim,
+            Box::pin(async move {
+                while world.0.sim.now() < end {
+                    sampled.sample(&world);
+                    world.0.sim.sleep(Duration::from_millis(50)).await;
+                }
+            }),
+        );
+        let bothered = unrest::bother(self.clone(), bus, number, subscriptions, end);
+        work.spawn(sim, Box::pin(bothered));
     }
 
-    /// Waits until all that is stored has been handled, or it is time to say that it
-    /// is not.
-    async fn caught_up(&self, reader: &reader::Reader) {
+    /// Kills the broker and starts it again, as all buses see it.
+    async fn restart(&self, broker: &EmbeddedBroker, processes: &[Process], forgotten: Duration) {
+        for process in processes {
+            process.link.disconnect();
+        }
+        self.0.log.add(Entry::Restarted { forgotten });
+        broker.restart(forgotten).await;
+        self.pause(self.0.plan.gone).await;
+        for process in processes {
+            process.link.reconnect().await;
+        }
+    }
+
+    /// Waits until it is known of all that is stored what became of it, or it is time to
+    /// say that it is not: whether it is.
+    async fn caught_up(&self, reader: &reader::Reader, processes: &[Process]) -> bool {
         let sim = &self.0.sim;
         let groups = self.groups();
         let stored = reader.read().await;
-        let wanted: BTreeSet<_> = stored
-            .iter()
-            .flat_map(|((stream, sequence), stored)| {
-                let groups = groups.iter().filter(|group| group.topic == stored.topic);
-                groups.map(|group| (group.name.clone(), stream.clone(), *sequence))
-            })
-            .collect();
         let end = sim.now() + PATIENCE;
         while sim.now() < end {
-            let done = self.0.log.with(|entries| handle::done(entries));
-            if wanted.is_subset(&done) {
-                return;
+            for process in processes {
+                process.subscriptions.sample(self);
+            }
+            let letters = reader.letters().await;
+            let open = self.0.log.with(|entries| {
+                let mut accounts = Accounts::new(entries, &groups);
+                accounts.add(&letters);
+                accounts.open(&stored).next().is_some()
+            });
+            if !open && reader.redriving().await.is_empty() {
+                return true;
             }
             sim.sleep(Duration::from_millis(200)).await;
         }
+        false
     }
 
     /// Closes a bus, for several callers at once.
@@ -303,7 +372,8 @@ impl World {
                 name: group.into(),
                 topic: topic.into(),
                 consumer: names::durable(group, topic, None).unwrap_or_default(),
-                buses: plan.processes(),
+                shared: plan.processes() > 1 || (plan.drains.is_some() && !plan.is_calm()),
+                rules: plan.handling(topic, group).rules(),
             })
             .collect();
         if plan.solo {
@@ -311,22 +381,39 @@ impl World {
                 name: handle::SOLO.into(),
                 topic: topic.name.into(),
                 consumer: String::new(),
-                buses: 1,
+                shared: plan.drains.is_some() && !plan.is_calm(),
+                rules: Rules {
+                    dead_letters: false,
+                    ..Handling::PLAIN.rules()
+                },
             }));
         }
         groups
     }
 }
 
-/// Writes what a bus tells of order.
+/// Writes what a bus tells of order and of what it gave up.
 async fn listen(log: Log, bus: usize, mut news: NewsStream) {
     while let Some(news) = poll_fn(|cx| Pin::new(&mut news).poll_next(cx)).await {
-        if let News::Overtaken { topic, sequence } = news {
-            log.add(Entry::Overtaken {
+        match news {
+            News::Overtaken { topic, sequence } => log.add(Entry::Overtaken {
                 bus,
                 topic: (&*topic).into(),
                 sequence,
-            });
+            }),
+            News::DeadLettered {
+                topic,
+                group,
+                sequence,
+                reason,
+                ..
+            } => log.add(Entry::DeadLettered {
+                group: (&*group).into(),
+                topic: (&*topic).into(),
+                sequence,
+                reason,
+            }),
+            _ => {}
         }
     }
 }

@@ -5,11 +5,12 @@ use std::future::poll_fn;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::{Poll, Waker};
+use std::time::Duration;
 
 use atomic_waker::AtomicWaker;
 use crossbeam_queue::{ArrayQueue, SegQueue};
 use jetbus_core::broker::{Broker, Config, ConnId, Input, Output};
-use jetbus_core::{Outbound, Subject, Time, Timestamp};
+use jetbus_core::{Outbound, Time, Timestamp};
 
 use super::mailbox::Mailbox;
 use crate::link::news::News;
@@ -31,8 +32,12 @@ pub(super) struct Conn {
 
 pub(super) enum Command {
     Connect(Arc<Conn>),
-    Subscribe(Subject, Option<Subject>, Arc<Mailbox>),
+    Subscribe(Arc<Mailbox>),
     Publish(Arc<Conn>, Outbound),
+    /// The server dies and starts again, and forgets acknowledgements of so long.
+    Restart(Duration),
+    /// No stream has a leader for so long.
+    Leaderless(Duration),
 }
 
 /// What never waits and is never refused, because it happens in drops. There are
@@ -259,20 +264,7 @@ impl Engine {
                 let id = self.broker.connect(now);
                 self.conns.insert(conn.key, (id, conn));
             }
-            Command::Subscribe(pattern, group, mailbox) => {
-                let Some((conn, _)) = self.conns.get(&mailbox.conn.key) else {
-                    return;
-                };
-                let (conn, sid) = (*conn, mailbox.sid);
-                self.mailboxes.insert((conn, sid), mailbox);
-                let input = Input::Subscribe {
-                    conn,
-                    sid,
-                    pattern,
-                    group: group.map(|group| group.as_str().into()),
-                };
-                self.broker.handle(now, input);
-            }
+            Command::Subscribe(mailbox) => self.subscribe(now, mailbox),
             Command::Publish(conn, message) => {
                 let Some((conn, _)) = self.conns.get(&conn.key) else {
                     return;
@@ -280,8 +272,43 @@ impl Engine {
                 let conn = *conn;
                 self.broker.handle(now, Input::Publish { conn, message });
             }
+            Command::Restart(forgotten) => self.restart(now, forgotten),
+            Command::Leaderless(time) => self.broker.set_leaderless(now, now + time),
         }
         self.route();
+    }
+
+    fn subscribe(&mut self, now: Time, mailbox: Arc<Mailbox>) {
+        let Some((conn, _)) = self.conns.get(&mailbox.conn.key) else {
+            return;
+        };
+        let (conn, sid) = (*conn, mailbox.sid);
+        let group = mailbox.group.as_ref();
+        let input = Input::Subscribe {
+            conn,
+            sid,
+            pattern: mailbox.pattern.clone(),
+            group: group.map(|group| group.as_str().into()),
+        };
+        self.mailboxes.insert((conn, sid), mailbox);
+        self.broker.handle(now, input);
+    }
+
+    /// Connections are made again before anybody hears that they broke, as a client
+    /// subscribes again before it says that it is connected.
+    fn restart(&mut self, now: Time, forgotten: Duration) {
+        let lost = now.as_nanos().saturating_sub(nanos(forgotten));
+        let lost = (!forgotten.is_zero()).then(|| Time::from_nanos(lost));
+        self.broker.restart(now, lost);
+        for (id, _) in self.conns.values_mut() {
+            *id = self.broker.connect(now);
+        }
+        for mailbox in std::mem::take(&mut self.mailboxes).into_values() {
+            self.subscribe(now, mailbox);
+        }
+        for (_, conn) in self.conns.values() {
+            conn.news.renewed();
+        }
     }
 
     fn leave(&mut self, now: Time, leave: Leave) {
@@ -325,6 +352,10 @@ impl Engine {
             }
         }
     }
+}
+
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// The right to work. A panic (in a waker, say) passes it on to the next caller

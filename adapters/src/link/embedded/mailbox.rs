@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 
 use atomic_waker::AtomicWaker;
 use crossbeam_queue::SegQueue;
-use jetbus_core::Message;
+use jetbus_core::{Message, Subject};
 
 use super::hub::{Conn, Hub, Leave};
 use crate::link::news::Level;
@@ -21,6 +21,8 @@ const CAPACITY: usize = 65_536;
 pub(super) struct Mailbox {
     pub(super) conn: Arc<Conn>,
     pub(super) sid: u64,
+    pub(super) pattern: Subject,
+    pub(super) group: Option<Subject>,
     queue: SegQueue<Message>,
     /// Never less than what the queue holds: raised before a push, lowered after a
     /// pop. It bounds; nothing is read on its account.
@@ -33,10 +35,17 @@ pub(super) struct Mailbox {
 }
 
 impl Mailbox {
-    pub(super) const fn new(conn: Arc<Conn>, sid: u64) -> Self {
+    pub(super) const fn new(
+        conn: Arc<Conn>,
+        sid: u64,
+        pattern: Subject,
+        group: Option<Subject>,
+    ) -> Self {
         Self {
             conn,
             sid,
+            pattern,
+            group,
             queue: SegQueue::new(),
             len: AtomicUsize::new(0),
             dropped: AtomicU64::new(0),

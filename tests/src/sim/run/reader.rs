@@ -4,17 +4,20 @@ use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::sync::Arc;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use jetbus::DeadLetter;
 use jetbus::link::{Embedded, EmbeddedBroker, Link};
 use jetbus::runtime::Runtime;
-use jetbus_core::{Headers, Publish, Subject};
+use jetbus_core::dead_letter::Redriven;
+use jetbus_core::jetstream::admin::{StoredMessage, stored_message};
+use jetbus_core::{Headers, Message, Publish, Subject};
 use serde_json::{Value, json};
 
-use super::super::history::Stored;
+use super::super::history::{Letter, Stored};
 use super::handle::raw_number;
 
+const DEAD: &str = "jetbus-dead";
+const REDRIVE: &str = "jetbus-redrive";
 const INBOX: &str = "_INBOX.reader";
 
 pub(super) struct Reader(Embedded);
@@ -24,21 +27,70 @@ impl Reader {
         Self(broker.connect(Arc::clone(runtime)).await)
     }
 
-    /// Everything, by stream and sequence.
+    /// All that was published, by stream and sequence.
     pub(super) async fn read(&self) -> BTreeMap<(String, u64), Stored> {
         let mut all = BTreeMap::new();
-        let names = self.ask("STREAM.NAMES", &json!({})).await;
+        let answer = self.ask("STREAM.NAMES", &json!({})).await;
+        let names: Value = serde_json::from_slice(&answer.payload).expect("answers are JSON");
         for name in names["streams"].as_array().into_iter().flatten() {
             let Some(name) = name.as_str() else { continue };
-            let info = self.ask(&format!("STREAM.INFO.{name}"), &json!({})).await;
-            let bound = |field: &str| info["state"][field].as_u64().expect("a sequence");
-            for sequence in bound("first_seq").max(1)..=bound("last_seq") {
-                let get = format!("STREAM.MSG.GET.{name}");
-                let got = self.ask(&get, &json!({ "seq": sequence })).await;
-                if let Some(stored) = stored(&got["message"]) {
-                    all.insert((name.to_owned(), sequence), stored);
+            if [DEAD, REDRIVE].contains(&name) {
+                continue;
+            }
+            for message in self.messages(name).await {
+                if let Some(event) = number(&message.payload) {
+                    let topic = message.subject.as_str().to_owned();
+                    all.insert((name.to_owned(), message.seq), Stored { topic, event });
                 }
             }
+        }
+        all
+    }
+
+    /// The dead letters.
+    pub(super) async fn letters(&self) -> Vec<Letter> {
+        let messages = self.messages(DEAD).await;
+        let letters = messages.iter().map(|message| {
+            let letter = DeadLetter::read(message).expect("nobody else stores there");
+            Letter {
+                group: letter.group().into(),
+                topic: letter.topic().into(),
+                stream: letter.origin.stream.clone(),
+                sequence: letter.origin.sequence,
+                reason: letter.reason,
+            }
+        });
+        letters.collect()
+    }
+
+    /// What was redriven and is not handled yet: the group, and where it was stored first.
+    pub(super) async fn redriving(&self) -> Vec<(String, (String, u64))> {
+        let messages = self.messages(REDRIVE).await;
+        let origins = messages.iter().map(|message| {
+            let redriven = Redriven::read(&message.headers);
+            let origin = redriven.expect("nobody else stores there").origin;
+            (origin.group, (origin.stream, origin.sequence))
+        });
+        origins.collect()
+    }
+
+    /// All messages of a stream.
+    async fn messages(&self, stream: &str) -> Vec<StoredMessage> {
+        let mut all = Vec::new();
+        let answer = self.ask(&format!("STREAM.INFO.{stream}"), &json!({})).await;
+        let info: Value = serde_json::from_slice(&answer.payload).expect("answers are JSON");
+        let bound = |field: &str| info["state"][field].as_u64();
+        let (Some(first), Some(last)) = (bound("first_seq"), bound("last_seq")) else {
+            return all;
+        };
+        if bound("messages") == Some(0) {
+            return all;
+        }
+        for sequence in first.max(1)..=last {
+            let get = format!("STREAM.MSG.GET.{stream}");
+            let got = self.ask(&get, &json!({ "seq": sequence })).await;
+            // Some are deleted.
+            all.extend(stored_message(&got));
         }
         all
     }
@@ -46,6 +98,7 @@ impl Reader {
     /// Deletes a consumer, of whichever stream has it.
     pub(super) async fn delete_consumer(&self, consumer: &str) {
         let names = self.ask("STREAM.NAMES", &json!({})).await;
+        let names: Value = serde_json::from_slice(&names.payload).expect("answers are JSON");
         for stream in names["streams"].as_array().into_iter().flatten() {
             let stream = stream.as_str().unwrap_or_default();
             self.ask(&format!("CONSUMER.DELETE.{stream}.{consumer}"), &json!({}))
@@ -57,7 +110,7 @@ impl Reader {
         self.0.close().await;
     }
 
-    async fn ask(&self, what: &str, body: &Value) -> Value {
+    async fn ask(&self, what: &str, body: &Value) -> Message {
         let inbox = self.0.subscribe(Subject::from(INBOX), None).await;
         let mut inbox = inbox.expect("the connection is open");
         let taken = self.0.try_publish(Publish {
@@ -68,16 +121,12 @@ impl Reader {
         });
         taken.expect("the connection is open");
         let answer = poll_fn(|cx| inbox.poll_next(cx)).await;
-        let answer = answer.expect("the connection is open");
-        serde_json::from_slice(&answer.payload).expect("answers are JSON")
+        answer.expect("the connection is open")
     }
 }
 
-/// A message as the API shows it; `None` when there is none.
-fn stored(message: &Value) -> Option<Stored> {
-    let topic = message["subject"].as_str()?.to_owned();
-    let data = STANDARD.decode(message["data"].as_str()?).ok()?;
-    let typed = || serde_json::from_slice::<Value>(&data).ok()?["payload"]["n"].as_u64();
-    let event = raw_number(&data).or_else(typed)?;
-    Some(Stored { topic, event })
+/// Which event it is.
+fn number(body: &[u8]) -> Option<u64> {
+    let typed = || serde_json::from_slice::<Value>(body).ok()?["payload"]["n"].as_u64();
+    raw_number(body).or_else(typed)
 }

@@ -1,0 +1,130 @@
+//! How buses and subscriptions end, and what they hold meanwhile.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use jetbus_core::Time;
+
+use super::Violation;
+use super::accounting::find;
+use super::runs::Run;
+use crate::sim::history::{Entry, History};
+
+/// Every closer is answered in time, and all of a bus with the same.
+pub(super) fn closing(history: &History, found: &mut Vec<Violation>) {
+    let mut asked: BTreeMap<(usize, u64), Time> = BTreeMap::new();
+    let mut reports: BTreeMap<usize, BTreeSet<&str>> = BTreeMap::new();
+    for (now, entry) in &history.entries {
+        match entry {
+            Entry::Closing { bus, closer } => _ = asked.insert((*bus, *closer), *now),
+            Entry::Closed {
+                bus,
+                closer,
+                report,
+            } => {
+                let began = asked.get(&(*bus, *closer));
+                if began.is_some_and(|began| now.since(*began) <= history.close_limit) {
+                    asked.remove(&(*bus, *closer));
+                }
+                reports.entry(*bus).or_default().insert(report);
+            }
+            _ => {}
+        }
+    }
+    found.extend(
+        asked
+            .into_keys()
+            .map(|(bus, closer)| Violation::CloseLate { bus, closer }),
+    );
+    let different = reports.into_iter().filter(|(_, reports)| reports.len() > 1);
+    found.extend(different.map(|(bus, _)| Violation::CloseReports { bus }));
+}
+
+/// How long after its deadline a drain may end: the last words have to be said and
+/// answered.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// How far the driver's clock may be from ours when the time is up.
+const SLACK: Duration = Duration::from_millis(5);
+
+/// Drains end in time, nothing starts after them, and they report what happened.
+///
+/// When the bus was closed meanwhile there may be nothing to report.
+pub(super) fn drains(history: &History, runs: &[Run<'_>], found: &mut Vec<Violation>) {
+    let mut asked: BTreeMap<u64, (Time, Duration)> = BTreeMap::new();
+    let mut closing = BTreeSet::new();
+    for (place, (now, entry)) in history.entries.iter().enumerate() {
+        match entry {
+            Entry::Closing { bus, .. } => _ = closing.insert(*bus),
+            Entry::Draining {
+                subscription,
+                deadline,
+                ..
+            } => {
+                asked.insert(*subscription, (*now, *deadline));
+            }
+            Entry::Drained {
+                bus,
+                subscription,
+                abandoned,
+                ..
+            } => {
+                let subscription = *subscription;
+                let Some((began, deadline)) = asked.remove(&subscription) else {
+                    continue;
+                };
+                if now.since(began) > deadline + LAST_WORDS {
+                    found.push(Violation::DrainLate { subscription });
+                }
+                let mine = || runs.iter().filter(|run| run.subscription == subscription);
+                // Acknowledged before it is handled, an event runs after that was confirmed,
+                // or nobody would handle it.
+                let spent = |run: &&Run<'_>| {
+                    let group = find(&history.groups, run.group, run.topic);
+                    group.is_some_and(|group| group.rules.at_most_once)
+                };
+                let after = mine().filter(|run| run.started > place && !spent(run));
+                found.extend(after.map(|run| Violation::RanAfterDrain { run: run.run }));
+                if closing.contains(bus) {
+                    continue;
+                }
+                let before = || mine().filter(|run| run.started < place);
+                if mine().any(|run| spent(&run)) {
+                    continue;
+                }
+                let still = before().filter(|run| run.ended.is_none_or(|ended| ended > place));
+                let still = still.count();
+                // Also those that ended between the deadline and the report.
+                let late = before().filter(|run| {
+                    let ended = run.ended.and_then(|ended| history.entries.get(ended));
+                    ended.is_none_or(|(at, _)| *at + SLACK >= began + deadline)
+                });
+                // And what was given up and is being stored.
+                let storing = before().filter(|run| run.said.is_some_and(|said| !said.is_done()));
+                let most = late.count() + storing.count();
+                if !(still..=most).contains(abandoned) {
+                    found.push(Violation::DrainReport {
+                        subscription,
+                        abandoned: *abandoned,
+                        running: (still, most),
+                    });
+                }
+            }
+            _ => {}
+        }
+    }
+    let late = asked.into_keys();
+    found.extend(late.map(|subscription| Violation::DrainLate { subscription }));
+}
+
+/// No subscription holds more than twice its places: what is beyond is given back.
+pub(super) fn memory(history: &History, found: &mut Vec<Violation>) {
+    for (subscription, held) in &history.held {
+        if held.most > held.places.saturating_mul(2) {
+            found.push(Violation::HeldTooMuch {
+                subscription: *subscription,
+                held: held.most,
+            });
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! What may become a dead letter.
+
+use std::collections::BTreeMap;
+
+use jetbus_core::dead_letter::Reason;
+
+use super::Violation;
+use super::accounting::find;
+use super::runs::Run;
+use crate::sim::history::{Entry, History, Said};
+
+/// What happened to an event in a group.
+#[derive(Default)]
+struct Trouble {
+    /// Failures in each subscription.
+    failures: BTreeMap<u64, u32>,
+    asked: bool,
+    /// Acknowledgements that were sent before it was to be handled.
+    spent: bool,
+    /// Deliveries.
+    delivered: u64,
+}
+
+/// Every dead letter was asked for by a handler, or its attempts had run out, or what
+/// else it says is true.
+pub(super) fn asked_for(history: &History, runs: &[Run<'_>], found: &mut Vec<Violation>) {
+    let mut troubles: BTreeMap<_, Trouble> = BTreeMap::new();
+    for run in runs {
+        let trouble = troubles.entry((run.group, run.topic, run.sequence));
+        let trouble = trouble.or_default();
+        let failures = trouble.failures.entry(run.subscription).or_default();
+        *failures += u32::from(run.has_failed());
+        trouble.asked |= run.said == Some(Said::DeadLetter);
+    }
+    let mut letters = Vec::new();
+    for (_, entry) in &history.entries {
+        match entry {
+            Entry::Arrived(passage) | Entry::Lost(passage) | Entry::Acknowledged(passage) => {
+                let consumers = history.groups.iter();
+                let mut groups = consumers.filter(|group| group.consumer == passage.consumer);
+                if let Some(group) = groups.next() {
+                    let what = (group.name.as_str(), group.topic.as_str(), passage.sequence);
+                    let trouble = troubles.entry(what).or_default();
+                    trouble.spent |= matches!(entry, Entry::Acknowledged(_));
+                    trouble.delivered += 1;
+                }
+            }
+            Entry::DeadLettered {
+                group,
+                topic,
+                sequence,
+                reason,
+            } => letters.push((group.as_str(), topic.as_str(), *sequence, *reason)),
+            _ => {}
+        }
+    }
+    letters.extend(history.letters.iter().map(|letter| {
+        let (group, topic) = (letter.group.as_str(), letter.topic.as_str());
+        (group, topic, letter.sequence, letter.reason)
+    }));
+    letters.dedup();
+    for (group, topic, sequence, reason) in letters {
+        let trouble = troubles.get(&(group, topic, sequence));
+        let known = find(&history.groups, group, topic).map(|group| group.rules);
+        let asked = trouble.zip(known).is_some_and(|(trouble, rules)| {
+            let failures = trouble.failures.values().max().copied().unwrap_or(0);
+            match reason {
+                Reason::Asked | Reason::Terminal => trouble.asked,
+                // An acknowledgement that is not confirmed is a failure too.
+                Reason::Exhausted => {
+                    failures >= rules.attempts || (rules.at_most_once && trouble.spent)
+                }
+                Reason::Backlogged => rules.gives_up_at_share && failures > 0,
+                Reason::CrashLoop => trouble.delivered >= rules.crash_limit,
+                _ => false,
+            }
+        });
+        if !asked {
+            found.push(Violation::GivenUp {
+                group: group.into(),
+                topic: topic.into(),
+                sequence,
+                reason,
+            });
+        }
+    }
+}

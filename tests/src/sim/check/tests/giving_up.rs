@@ -1,0 +1,159 @@
+//! Dead letters: what they account for, and what has to be behind them.
+
+use jetbus_core::dead_letter::Reason;
+
+use super::*;
+use crate::sim::history::Letter;
+
+fn letter(sequence: u64, reason: Reason) -> Letter {
+    Letter {
+        group: "g".into(),
+        topic: "t".into(),
+        stream: STREAM.into(),
+        sequence,
+        reason,
+    }
+}
+
+const fn given_up(sequence: u64, reason: Reason) -> Violation {
+    Violation::GivenUp {
+        group: String::new(),
+        topic: String::new(),
+        sequence,
+        reason,
+    }
+}
+
+/// Names are not what differs.
+fn nameless(found: Vec<Violation>) -> Vec<Violation> {
+    let nameless = |violation| match violation {
+        Violation::GivenUp {
+            sequence, reason, ..
+        } => given_up(sequence, reason),
+        other => other,
+    };
+    found.into_iter().map(nameless).collect()
+}
+
+/// Event 2 ended so, and is a dead letter for this reason.
+fn ended_so(said_last: Said, reason: Reason) -> History {
+    let mut history = replaced(&ended(12, true), &[said(12, said_last)]);
+    history.letters.push(letter(2, reason));
+    history
+}
+
+#[test]
+fn a_dead_letter_that_was_asked_for_accounts_for_its_event() {
+    for reason in [Reason::Asked, Reason::Terminal] {
+        assert_eq!(check(&ended_so(Said::DeadLetter, reason)), []);
+    }
+    let mut lost = ended_so(Said::DeadLetter, Reason::Asked);
+    lost.letters.clear();
+    assert!(matches!(
+        check(&lost)[..],
+        [Violation::NotHandled { event: 2, .. }]
+    ));
+    // Unless nobody wants them.
+    lost.groups[0].rules.dead_letters = false;
+    assert_eq!(check(&lost), []);
+}
+
+#[test]
+fn a_dead_letter_that_nobody_asked_for_is_found() {
+    let history = ended_so(Said::Failed, Reason::Asked);
+    assert_eq!(nameless(check(&history)), [given_up(2, Reason::Asked)]);
+    let never = ended_so(Said::DeadLetter, Reason::Undecodable);
+    assert_eq!(nameless(check(&never)), [given_up(2, Reason::Undecodable)]);
+}
+
+#[test]
+fn a_dead_letter_before_its_attempts_ran_out_is_found() {
+    let early = ended_so(Said::Panicked, Reason::Exhausted);
+    assert_eq!(nameless(check(&early)), [given_up(2, Reason::Exhausted)]);
+    let mut last = ended_so(Said::Dropped, Reason::Exhausted);
+    last.groups[0].rules.attempts = 1;
+    // Now the first failure of the other event was its last, too.
+    last.entries.retain(|(_, entry)| {
+        !matches!(
+            entry,
+            Entry::Started { run: 10, .. } | Entry::Ended { run: 10, .. }
+        )
+    });
+    assert_eq!(check(&last), []);
+}
+
+#[test]
+fn a_letter_for_a_share_or_for_crashes_needs_one_or_the_other() {
+    let mut backlogged = ended_so(Said::Failed, Reason::Backlogged);
+    assert_eq!(
+        nameless(check(&backlogged)),
+        [given_up(2, Reason::Backlogged)]
+    );
+    backlogged.groups[0].rules.gives_up_at_share = true;
+    assert_eq!(check(&backlogged), []);
+    let mut crashed = ended_so(Said::Failed, Reason::CrashLoop);
+    assert_eq!(nameless(check(&crashed)), [given_up(2, Reason::CrashLoop)]);
+    for _ in 1..RULES.crash_limit {
+        let at = Time::from_millis(60_000);
+        crashed.entries.push((at, Entry::Lost(passage(2))));
+    }
+    assert_eq!(check(&crashed), []);
+}
+
+#[test]
+fn what_a_bus_tells_of_dead_letters_has_to_be_true_too() {
+    let told = changed(|entries| {
+        entries.push(Entry::DeadLettered {
+            group: "g".into(),
+            topic: "t".into(),
+            sequence: 2,
+            reason: Reason::Exhausted,
+        });
+    });
+    assert_eq!(nameless(check(&told)), [given_up(2, Reason::Exhausted)]);
+}
+
+#[test]
+fn an_event_that_is_done_and_given_up_is_found() {
+    let both = |gone: &[Entry]| {
+        let mut history = changed(|entries| {
+            entries.splice(16..16, gone.iter().cloned());
+            entries.extend([started(13, 2), said(13, Said::DeadLetter)]);
+        });
+        history.letters.push(letter(2, Reason::Asked));
+        history
+            .entries
+            .retain(|(_, entry)| !matches!(entry, Entry::Closing { .. } | Entry::Closed { .. }));
+        history
+    };
+    let expected = Violation::DoneAndGivenUp {
+        group: "g".into(),
+        topic: "t".into(),
+        sequence: 2,
+    };
+    assert_eq!(check(&both(&[])), [expected]);
+    // The broker may have forgotten that it was done.
+    let forgotten = Duration::from_millis(100);
+    assert_eq!(check(&both(&[Entry::Restarted { forgotten }])), []);
+}
+
+#[test]
+fn what_is_still_to_be_redriven_at_the_end_is_found() {
+    let mut history = history(good());
+    let at = (STREAM.to_owned(), 1);
+    history.redriving.push(("g".into(), at.clone()));
+    let group = "g".into();
+    assert_eq!(check(&history), [Violation::NotRedriven { group, at }]);
+}
+
+#[test]
+fn redriven_events_are_in_no_order_with_others() {
+    let again = changed(|entries| {
+        let mut first = started(13, 1);
+        if let Entry::Started { redrives, .. } = &mut first {
+            *redrives = 1;
+        }
+        entries.splice(16..16, [first, ended(13, true)]);
+    });
+    assert_eq!(check(&again), []);
+}
