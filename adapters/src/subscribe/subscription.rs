@@ -136,9 +136,9 @@ impl Subscription {
     /// end: those are given up, go on beside what comes after, and their word counts for
     /// nothing.
     ///
-    /// Events that were given up come again once their lease (`ack_wait`) is over, the
-    /// later ones of their keys that were held not before. Those that the server had not
-    /// delivered yet do not wait.
+    /// Events that were given up come again once their lease (`ack_wait`) is over, and
+    /// those that failed after their delay, the later ones of their keys that were held
+    /// not before. What the server had not delivered yet does not wait for them.
     ///
     /// # Cancel safety
     /// Dropping the future changes nothing but that nobody hears of the end.

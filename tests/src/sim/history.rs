@@ -365,6 +365,8 @@ pub struct History {
     pub close_limit: Duration,
     /// Whether nothing went wrong around the buses: then every publish succeeds.
     pub calm: bool,
+    /// Whether messages to the broker were lost though the connection held.
+    pub lossy: bool,
     /// Tasks that were left at the end, in words.
     pub left: Vec<String>,
 }

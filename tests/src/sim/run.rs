@@ -217,6 +217,7 @@ impl World {
             request_timeout: REQUEST,
             close_limit: plan.close_timeout + Duration::from_secs(2),
             calm: plan.is_calm(),
+            lossy: plan.faults.lose_out > 0,
             left: Vec::new(),
         }
     }

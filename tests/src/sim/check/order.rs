@@ -101,11 +101,16 @@ pub(super) fn order(history: &History, runs: &[Run<'_>], found: &mut Vec<Violati
             .or_default()
             .add(run, group, backlogged);
     }
-    // What a drain gave up comes to the next subscription after its lease.
-    let abandoned = history
-        .entries
-        .iter()
-        .any(|(_, entry)| matches!(entry, Entry::Drained { abandoned, .. } if *abandoned > 0));
+    // What a drain gave up or gave back after a failure comes to the next subscription
+    // after its lease or delay, and what was never delivered does not wait for it.
+    let drained = history.entries.iter().any(|(_, entry)| match entry {
+        Entry::Drained {
+            abandoned,
+            returned,
+            ..
+        } => abandoned + returned > 0,
+        _ => false,
+    });
     for ((subscription, bus, stream, topic, key), (group, line)) in &lines {
         for (earlier, late) in line {
             if told.contains(&(*bus, *topic, *earlier)) {
@@ -125,7 +130,7 @@ pub(super) fn order(history: &History, runs: &[Run<'_>], found: &mut Vec<Violati
                     sequence: *sequence,
                 });
                 let missing = || {
-                    (group.shared || abandoned) && passages.missing(*subscription, &earlier, &later)
+                    (group.shared || drained) && passages.missing(*subscription, &earlier, &later)
                 };
                 before && !together && !missing()
             });

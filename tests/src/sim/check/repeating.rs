@@ -42,12 +42,13 @@ pub(super) fn done_and_given_up(history: &History, runs: &[Run<'_>], found: &mut
 }
 
 /// Where it is said so, an event runs at most once for its group, and once more each
-/// time that it is redriven. Without a leader nobody can keep a lease: what two processes
-/// received may be confirmed to both.
+/// time that it is redriven. Where leases cannot be kept, because no stream has a leader or
+/// signs of life are lost, what two processes received may be confirmed to both.
 pub(super) fn at_most_once(history: &History, runs: &[Run<'_>], found: &mut Vec<Violation>) {
     let leaderless = |(_, entry): &(Time, Entry)| matches!(entry, Entry::Leaderless { .. });
     let shared = history.groups.iter().any(|group| group.shared);
-    if forgets(history) || (shared && history.entries.iter().any(leaderless)) {
+    let lapses = history.lossy || history.entries.iter().any(leaderless);
+    if forgets(history) || (shared && lapses) {
         return;
     }
     let mut ran = BTreeMap::new();

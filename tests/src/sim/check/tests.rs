@@ -131,6 +131,7 @@ fn history(entries: Vec<Entry>) -> History {
         request_timeout: Duration::from_secs(5),
         close_limit: Duration::from_secs(3),
         calm: false,
+        lossy: false,
         left: Vec::new(),
     }
 }

@@ -103,7 +103,7 @@ impl Handling {
                 0
             },
             slow: if trouble {
-                *pick(rng, &[0, 20, 100])
+                *pick(rng, &[0, 100, 300])
             } else {
                 0
             },

@@ -6,7 +6,7 @@ use futures_core::future::BoxFuture;
 
 use super::*;
 use crate::link::embedded::EmbeddedBroker;
-use crate::link::{Embedded, Link, Refused};
+use crate::link::{Embedded, Link, LinkEvent, Refused};
 
 /// Time stands still and tasks are dropped.
 #[derive(Debug)]
@@ -124,4 +124,45 @@ fn a_waker_that_panics_does_not_stop_the_broker() {
     assert_eq!(hub.calls.load(Ordering::Acquire), 0);
     assert_eq!(publish(&link), Ok(()));
     assert!(now(poll_fn(|cx| inbox.poll_next(cx))).is_some());
+}
+
+#[test]
+fn a_restart_breaks_connections_and_keeps_their_subscriptions() {
+    let broker = EmbeddedBroker::new();
+    let link = now(broker.connect(Arc::new(Nowhere))).unwrap();
+    let mut inbox = now(link.subscribe("a".into(), None)).unwrap().unwrap();
+    let mut cx = Context::from_waker(Waker::noop());
+    let mut news = || match link.poll_event(&mut cx) {
+        Poll::Ready(Some(LinkEvent::Connected(_))) => "connected",
+        Poll::Ready(Some(LinkEvent::Disconnected)) => "disconnected",
+        Poll::Pending => "nothing",
+        _ => "something else",
+    };
+    assert_eq!([news(), news()], ["connected", "nothing"]);
+    now(broker.restart(Duration::ZERO)).unwrap();
+    assert_eq!(
+        [news(), news(), news()],
+        ["disconnected", "connected", "nothing"]
+    );
+    publish(&link).unwrap();
+    let mut cx = Context::from_waker(Waker::noop());
+    assert!(inbox.poll_next(&mut cx).is_ready());
+    assert!(inbox.poll_next(&mut cx).is_pending());
+}
+
+#[test]
+fn without_leaders_requests_are_not_answered() {
+    let broker = EmbeddedBroker::new();
+    let link = now(broker.connect(Arc::new(Nowhere))).unwrap();
+    let mut inbox = now(link.subscribe("r".into(), None)).unwrap().unwrap();
+    let mut answers = || {
+        let mut request = Outbound::new("$JS.API.STREAM.NAMES", "{}");
+        request.reply = Some("r".into());
+        link.try_publish(request.as_publish()).unwrap();
+        let mut cx = Context::from_waker(Waker::noop());
+        inbox.poll_next(&mut cx).is_ready()
+    };
+    assert!(answers());
+    now(broker.lose_leaders(Duration::from_secs(1))).unwrap();
+    assert!(!answers());
 }

@@ -72,6 +72,12 @@ fn an_event_that_runs_again_at_most_once_is_found() {
     let mut twice = history(good());
     twice.groups[0].rules.at_most_once = true;
     assert_eq!(check(&twice), [Violation::RanAgain { runs: (10, 11) }]);
+    // Two processes, and nobody heard that one of them was alive.
+    twice.groups[0].shared = true;
+    assert_eq!(check(&twice).len(), 1);
+    twice.lossy = true;
+    assert_eq!(check(&twice), []);
+    twice.groups[0].shared = false;
     let redriven = changed(|entries| {
         if let Entry::Started { redrives, .. } = &mut entries[12] {
             *redrives = 1;
