@@ -148,7 +148,7 @@ impl World {
             let process = self.open(&broker, processes.len(), &mut rng).await;
             processes.push(process);
         }
-        for process in &mut processes {
+        for process in &processes {
             self.begin(process, end, &work).await;
         }
         if plan.sabotage {
@@ -181,8 +181,8 @@ impl World {
             self.close(first).await;
         }
         if plan.restart {
-            let mut process = self.open(&broker, processes.len(), &mut rng).await;
-            self.begin(&mut process, end, &work).await;
+            let process = self.open(&broker, processes.len(), &mut rng).await;
+            self.begin(&process, end, &work).await;
             processes.push(process);
         }
         sim.sleep_until(end).await;
@@ -262,7 +262,7 @@ impl World {
     }
 
     /// Lets it storm around a bus, publishes there and handles.
-    async fn begin(&self, process: &mut Process, end: Time, work: &Work) {
+    async fn begin(&self, process: &Process, end: Time, work: &Work) {
         let Shared { plan, sim, .. } = &*self.0;
         process.link.set_faults(plan.faults);
         if let Some(stays) = plan.stays {
