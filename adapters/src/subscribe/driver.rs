@@ -394,10 +394,8 @@ impl Driver {
         if deadline <= now {
             return true;
         }
-        // Deadlines move on with every message: the sleep that is there will do until it
-        // is over.
         if let Some((at, sleep)) = &mut self.sleep
-            && *at <= deadline
+            && *at == deadline
             && sleep.as_mut().poll(cx).is_pending()
         {
             return false;
