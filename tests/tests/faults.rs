@@ -329,13 +329,16 @@ async fn acknowledgements_of_many_events_share_writes(env: Env) {
     bus.close().await;
 }
 
-/// Asks `$JS.API.<what>` of a server, again while there is no leader to answer.
-async fn asked(env: &Env, server: &Server, what: &str) -> Value {
+/// Asks `$JS.API.<what>` of a server, again while it is refused or there is no leader to
+/// answer.
+async fn asked(env: &Env, server: &Server, what: &str, body: &str) -> Value {
     env.soon(what, async {
         loop {
             let mut raw = Raw::connect(&server.address()).unwrap();
             raw.subscribe("answers");
-            raw.publish(Outbound::new(format!("$JS.API.{what}"), "").with_reply("answers"));
+            raw.publish(
+                Outbound::new(format!("$JS.API.{what}"), body.to_owned()).with_reply("answers"),
+            );
             if let Some((_, message)) = raw.next(Duration::from_secs(2))
                 && let Ok(answer) = serde_json::from_slice::<Value>(&message.payload)
                 && answer.get("error").is_none()
@@ -363,6 +366,9 @@ async fn through_elections<F: Future<Output = ()>>(
     const KEYS: u32 = 20;
     const EACH: u32 = 40;
     let cluster = Arc::new(Cluster::start(3).unwrap());
+    // Healthy servers may still not know of each other what it takes to replicate.
+    let probe = r#"{"name":"PROBE","subjects":["probe"],"num_replicas":3}"#;
+    asked(env, &cluster.servers()[0], "STREAM.CREATE.PROBE", probe).await;
     let urls = cluster.urls();
     let options = NatsOptions::new(&urls[0]).server(&urls[1]).server(&urls[2]);
     let bus = Builder::nats(options)
@@ -439,9 +445,9 @@ async fn a_leader_that_steps_down_is_replaced_and_handling_goes_on(env: Env) {
         let env = &env;
         async move {
             let server = &cluster.servers()[0];
-            asked(env, server, "STREAM.LEADER.STEPDOWN.ORDERS").await;
+            asked(env, server, "STREAM.LEADER.STEPDOWN.ORDERS", "").await;
             let what = format!("CONSUMER.LEADER.STEPDOWN.ORDERS.{}", durable());
-            asked(env, server, &what).await;
+            asked(env, server, &what, "").await;
         }
     };
     let told = through_elections(&env, elect).await;
@@ -486,7 +492,7 @@ async fn a_leader_that_is_killed_is_replaced_and_handling_goes_on(env: Env) {
                 500 => "STREAM.INFO.ORDERS".to_owned(),
                 _ => format!("CONSUMER.INFO.ORDERS.{}", durable()),
             };
-            let info = asked(env, &servers[0], &what).await;
+            let info = asked(env, &servers[0], &what, "").await;
             let leader = info["cluster"]["leader"].as_str().unwrap();
             let leader: usize = leader[1..].parse().unwrap();
             servers[leader].kill();
