@@ -174,8 +174,14 @@ impl Cell {
         assert_eq!((report.returned, report.abandoned), (0, 0));
 
         self.nothing_comes_again(sim, &bus, &notes).await;
+        self.seen_is_right(&notes, &expected);
+        self.letters_are_kept(&bus, &expected).await;
+        bus.close().await;
+    }
+
+    fn seen_is_right(self, notes: &Notes, expected: &BTreeSet<u64>) {
         let seen = notes.lock().unwrap();
-        assert_eq!(seen.given_up, expected, "what was given up is told");
+        assert_eq!(&seen.given_up, expected, "what was given up is told");
         self.attempts_are_as_told(&seen.runs);
         self.others_were_not_hindered(&seen.runs);
         if self.keyed {
@@ -185,9 +191,6 @@ impl Cell {
         if self.mode == Mode::Layered {
             assert_eq!(seen.passed, seen.runs.len(), "the layer saw every attempt");
         }
-        drop(seen);
-        self.letters_are_kept(&bus, &expected).await;
-        bus.close().await;
     }
 
     /// Notes what the bus tells of events that are given up.
