@@ -34,10 +34,7 @@ impl<T: Clone> Delivery<T> {
         let window = self.config.window;
         // What was waited for and comes back is never refused: up to a third window.
         if self.held() >= window.saturating_mul(2) || self.keyed.len() >= window.saturating_mul(3) {
-            let stream_seq = held.meta.stream_seq;
-            self.pardon(&held);
-            self.nak(held.reply, None);
-            self.tell(DeliveryEvent::Overflow { stream_seq });
+            self.refuse(now, key, held);
             return;
         }
         let id = self.insert(key, held);
@@ -56,6 +53,25 @@ impl<T: Clone> Delivery<T> {
             self.newest = held.meta.stream_seq;
         }
         new
+    }
+
+    /// There is no room for it: it is given back at once. Its place in its key is kept
+    /// while there is room for that.
+    fn refuse(&mut self, now: Time, key: Option<Key>, mut held: Held<T>) {
+        let window = self.config.window;
+        let reply = held.reply.clone();
+        let room = self.vacant < window && self.keyed.len() < window.saturating_mul(3);
+        if key.is_some() && room && !self.stopping {
+            held.state = State::Away { due: true };
+            let id = self.insert(key, held);
+            self.vacant += 1;
+            self.keyed.park(id, now + self.absence());
+        } else {
+            let stream_seq = held.meta.stream_seq;
+            self.pardon(&held);
+            self.tell(DeliveryEvent::Overflow { stream_seq });
+        }
+        self.nak(reply, None);
     }
 
     /// Something held or waited for was delivered again: only the newest reply counts.

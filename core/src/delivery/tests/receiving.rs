@@ -222,3 +222,27 @@ fn what_is_held_of_a_stream_that_is_gone_runs_first_and_is_never_acknowledged() 
     assert_eq!(sent, [3, 1, 2]);
     assert!(delivery.idle());
 }
+
+#[test]
+fn what_there_is_no_room_for_is_not_overtaken() {
+    let mut delivery = Delivery::new(config(1));
+    delivery.handle(at(0), message(1, Some(1), 1));
+    delivery.handle(at(0), message(2, Some(1), 1));
+    let first = out(&mut delivery).jobs.remove(0);
+    let refused = give(&mut delivery, 0, message(3, Some(1), 1));
+    assert_eq!(refused.sent(), [(3, "-NAK")]);
+    let second = done(&mut delivery, 1, first.id, Outcome::Ack)
+        .jobs
+        .remove(0);
+    delivery.handle(at(1), message(4, Some(1), 1));
+    let then = done(&mut delivery, 1, second.id, Outcome::Ack);
+    assert!(then.jobs.is_empty(), "4 waits for 3");
+    let third = give(&mut delivery, 2, message(3, Some(1), 2))
+        .jobs
+        .remove(0);
+    assert_eq!(third.item, 3);
+    let fourth = done(&mut delivery, 3, third.id, Outcome::Ack)
+        .jobs
+        .remove(0);
+    assert_eq!(fourth.item, 4);
+}
