@@ -112,16 +112,14 @@ pub(crate) async fn events_that_may_crash_the_process_run_alone_or_not_at_all(en
     let (sequence, deliveries) = suspect.await;
     assert!(sequence == 1 && deliveries >= 5, "{deliveries}");
     seen.reaches(40, &env).await;
-    assert!(
-        seen.all().contains(&(1, deliveries, true)),
-        "{:?}",
-        seen.all()
-    );
+    // Given back twice, it may be delivered once more before its turn.
+    let ran = seen.all().into_iter().find(|(n, ..)| *n == 1).unwrap();
+    assert!(ran.1 >= deliveries && ran.2, "{ran:?}");
     subscription.stop().await;
 
     let subscription = raw()
         .suspect_after(2)
-        .crash_limit(deliveries + 1)
+        .crash_limit(ran.1 + 1)
         .handle(|event: Delivery<u32>| async move { assert_ne!(event.payload, 1, "it runs") })
         .await
         .unwrap();
