@@ -149,12 +149,18 @@ impl Subscription {
 
     async fn end(self, by: Option<Time>) -> DrainReport {
         let (done, ended) = oneshot::channel();
-        self.control(Control::Stop(Stop {
+        self.halt(Stop {
             by,
             done: Some(done),
-        }));
+        });
         // An error says that the driver has ended before: there is nothing to report.
         ended.await.unwrap_or_default()
+    }
+
+    /// No handler starts any more, and the driver hears why.
+    fn halt(&self, stop: Stop) {
+        self.lanes.handoff().close();
+        self.control(Control::Stop(stop));
     }
 
     fn control(&self, control: Control) {
@@ -165,7 +171,7 @@ impl Subscription {
 
 impl Drop for Subscription {
     fn drop(&mut self) {
-        self.control(Control::Stop(Stop::default()));
+        self.halt(Stop::default());
     }
 }
 

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use futures_lite::future;
 use jetbus::{Delivery, DrainReport, SubscribeError, Subscription};
 use jetbus_core::names;
 use jetbus_tests::admin::Admin;
 use jetbus_tests::matrix::Env;
-use jetbus_tests::support::{Door, Seen, in_order, in_turns, publish, publish_all, spawn};
+use jetbus_tests::support::{Door, Seen, in_order, in_turns, publish, publish_all};
 use serde_json::json;
 
 /// Handles one event after the other, each when the door is open.
@@ -101,7 +102,9 @@ pub(crate) async fn draining_finishes_what_runs_and_gives_back_what_waits_in_ord
         .await;
     let stats = subscription.stats();
     assert_eq!((stats.running, stats.parked, stats.lag), (1, 0, 0));
-    let drained = spawn(&env, subscription.drain(Duration::from_secs(60)));
+    let mut drained = Box::pin(subscription.drain(Duration::from_secs(60)));
+    // From here on no handler starts.
+    assert!(future::poll_once(&mut drained).await.is_none());
     doorway.door.open();
     let drained = env.soon("it is drained", drained).await;
     assert!(report(1, 4, 0)(drained), "{drained:?}");
