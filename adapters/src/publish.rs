@@ -1,10 +1,12 @@
 //! Publishing: from a resolved topic to an outcome.
 //!
-//! The way of a message: [`topic::Topic`] checks and encodes it, [`window`] takes
-//! a place for it. With a key it goes by the [`entrance`] to the bus's hub, which
-//! keeps the order of each key; without one it is handed to the link at once. The
-//! hub reads the server's answer and settles the place.
+//! The way of a message: [`topic::Topic`] checks and encodes it, and its
+//! [`departure`] takes a place in the [`window`] for it. With a key it goes by the
+//! [`entrance`] to the bus's hub, which keeps the order of each key; without one it
+//! is handed to the link at once. The hub reads the server's answer and settles the
+//! place.
 
+mod departure;
 mod entrance;
 mod options;
 mod outcome;

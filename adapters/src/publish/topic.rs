@@ -5,22 +5,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_channel::oneshot;
 use jetbus_core::envelope::{self, Fields};
-use jetbus_core::jetstream::publish;
-use jetbus_core::shared::session::Current;
 use jetbus_core::subject::NameError;
-use jetbus_core::{Headers, Outbound, Publish, Subject, Time, Timestamp};
+use jetbus_core::{Headers, Publish, Subject, Time, Timestamp};
 use serde::Serialize;
 use tracing::{Instrument as _, debug_span};
 
+use super::departure::{Address, Letter};
 use super::options;
 use super::outcome::{Leaving, Outcome, Receipt};
-use super::window::Flight;
 use crate::bus::{Bus, Inner};
 use crate::error::{Invalid, PublishError, StreamError, TopicError};
 use crate::event::{Event, Options, Raw};
-use crate::link::Refused;
 use crate::streams::{Ready, StreamEntry};
 use crate::topics::{Kept, TopicState};
 
@@ -273,29 +269,15 @@ impl Topic {
             },
         };
         let (subject, dedupe_window) = ready;
-        let (permit, load) = bus.place(len, began, deadline).await?;
-        let order = letter.order.unwrap_or_else(|| bus.next_order());
-        let (done, outcome) = oneshot::channel();
-        let flight = Flight {
+        let line = letter.key.clone().filter(|_| !unordered);
+        let line = line.map(|key| (self.subject.clone(), key));
+        let address = Address {
             stream,
             subject,
-            headers: letter.headers,
-            payload: letter.payload,
-            began,
-            retry: publish::Flight::new(0, order, began, deadline, dedupe_window),
-            refusal: None,
-            place: None,
-            sent: false,
-            recalled: letter.recalled,
+            dedupe_window,
             may_be_unconfirmed,
-            load,
-            done,
         };
-        match letter.key.filter(|_| !unordered) {
-            Some(key) => bus.line_up(permit, flight, (self.subject.clone(), key))?,
-            None => bus.launch(permit, flight).await?,
-        }
-        Ok(Receipt::pending(outcome))
+        bus.depart(letter, line, address, began, deadline).await
     }
 
     /// Where a message goes, and how long its id is remembered there.
@@ -345,141 +327,6 @@ impl Topic {
                 Err(refused) => refused,
             };
             bus.wait_out(refused, began, deadline).await?;
-        }
-    }
-}
-
-/// A message that is ready to be handed over.
-struct Letter {
-    headers: Headers,
-    payload: Bytes,
-    /// Of what it is in order with; `None` where order does not matter.
-    key: Option<Arc<str>>,
-    options: Options,
-    /// Its number among all publishes, if it has one already.
-    order: Option<u64>,
-    /// Whether a caller that goes away before it is sent takes it back.
-    recalled: bool,
-}
-
-impl Letter {
-    /// Bytes of headers and payload.
-    fn len(&self) -> usize {
-        self.headers.wire_len().saturating_add(self.payload.len())
-    }
-}
-
-impl Inner {
-    /// Stores a message in a stream, once that is ready, and waits until the server
-    /// says so. The message has an id: it may be sent more than once.
-    pub(crate) async fn store(
-        self: &Arc<Self>,
-        stream: &Arc<StreamEntry>,
-        message: Outbound,
-        began: Time,
-        deadline: Time,
-    ) -> Result<Outcome, PublishError> {
-        let _open = self.publishing.enter().map_err(|_| PublishError::Closed)?;
-        let receipt = self.send(Arc::clone(stream), message, began, deadline);
-        receipt.await?.await
-    }
-
-    /// Hands a message over that is to be stored in a stream, once that is ready.
-    async fn send(
-        self: &Arc<Self>,
-        stream: Arc<StreamEntry>,
-        message: Outbound,
-        began: Time,
-        deadline: Time,
-    ) -> Result<Receipt, PublishError> {
-        let len = message
-            .headers
-            .wire_len()
-            .saturating_add(message.payload.len());
-        self.check_sendable(len)?;
-        let dedupe_window = match stream.with(|ready| ready.dedupe_window) {
-            Some(window) => window,
-            None => {
-                stream
-                    .ensure(self, deadline)
-                    .await
-                    .map_err(PublishError::Stream)?
-                    .dedupe_window
-            }
-        };
-        let (permit, load) = self.place(len, began, deadline).await?;
-        let (done, outcome) = oneshot::channel();
-        let flight = Flight {
-            stream,
-            subject: message.subject,
-            headers: message.headers,
-            payload: message.payload,
-            began,
-            retry: publish::Flight::new(0, self.next_order(), began, deadline, dedupe_window),
-            refusal: None,
-            place: None,
-            sent: false,
-            recalled: false,
-            may_be_unconfirmed: false,
-            load,
-            done,
-        };
-        self.launch(permit, flight).await?;
-        Ok(Receipt::pending(outcome))
-    }
-
-    /// Refuses what could not be handed over as things are, before a stream is
-    /// made for it.
-    fn check_sendable(&self, len: usize) -> Result<(), PublishError> {
-        self.session.with(|current| match current {
-            Current::Up(session) if len > session.link.max_payload => {
-                let max = session.link.max_payload;
-                Err(invalid(Invalid::TooLarge { len, max }))
-            }
-            Current::Down if !self.settings.wait_for_connection => Err(PublishError::Disconnected),
-            _ => Ok(()),
-        })
-    }
-
-    /// Waits until a refused message is worth another try.
-    pub(super) async fn wait_out(
-        &self,
-        refused: Refused,
-        began: Time,
-        deadline: Time,
-    ) -> Result<(), PublishError> {
-        let late = || PublishError::NotSent {
-            waited: self.runtime.now().since(began),
-        };
-        if self.runtime.now() >= deadline {
-            return Err(late());
-        }
-        if let Some(error) = self.for_good(refused) {
-            return Err(error);
-        }
-        match refused {
-            Refused::Busy => self
-                .until(deadline, self.link.ready())
-                .await
-                .ok_or_else(late),
-            _ => match self.until(deadline, self.reconnected()).await {
-                Some(Ok(())) => Ok(()),
-                Some(Err(_)) => Err(PublishError::Closed),
-                None => Err(late()),
-            },
-        }
-    }
-
-    /// The error of a message that is not worth another try.
-    pub(crate) fn for_good(&self, refused: Refused) -> Option<PublishError> {
-        match refused {
-            Refused::Busy => None,
-            Refused::Disconnected => {
-                (!self.settings.wait_for_connection).then_some(PublishError::Disconnected)
-            }
-            Refused::TooLarge { len, max } => Some(invalid(Invalid::TooLarge { len, max })),
-            Refused::Invalid => Some(invalid(Invalid::Unsendable)),
-            Refused::Closed => Some(PublishError::Closed),
         }
     }
 }
