@@ -177,6 +177,10 @@ impl Driver {
             let Poll::Ready(done) = self.lanes.handoff().poll_done(cx) else {
                 return false;
             };
+            if !self.stopping && self.lanes.handoff().is_closed() {
+                // It may have ended after it was told to stop, and is counted there.
+                self.controls(cx);
+            }
             let input = match done {
                 Done::One(id, outcome) => {
                     self.count(&outcome);
@@ -230,6 +234,8 @@ impl Driver {
                 }
                 Poll::Ready(None) => {
                     self.stop();
+                    // What is given back in this very round counts too.
+                    self.outputs(now);
                     let settled = self.settled();
                     if let Some(feed) = self.feeds.get_mut(place) {
                         feed.drained(settled);

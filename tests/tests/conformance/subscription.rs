@@ -112,6 +112,8 @@ pub(crate) async fn draining_finishes_what_runs_and_gives_back_what_waits_in_ord
     let subscription = doorway.subscribe(&bus, 10).await;
     doorway.done.reaches(5, &env).await;
     assert_eq!(doorway.done.all(), [1, 2, 3, 4, 5]);
+    env.until("all is settled", || subscription.stats().held == 0)
+        .await;
     let nothing = env.soon("it is drained", subscription.drain(Duration::ZERO));
     assert!(report(0, 0, 0)(nothing.await));
     bus.close().await;
