@@ -5,10 +5,9 @@
 //! takes message after message (`messages()` with batches of 500) and
 //! acknowledges it. Messages carry their key in a header on both sides.
 
-use std::future::Future;
 use std::pin::pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use async_compat::Compat;
@@ -20,9 +19,9 @@ use jetbus::{Builder, Bus, Delivery, Headers, NatsOptions, Raw, Stream};
 use jetbus_tests::bench::{Report, print_head};
 use jetbus_tests::server::Server;
 
-mod meter;
+mod support;
 
-use meter::{Cost, Meter};
+use support::{Cost, Meter, Notes, RUNTIMES, Task, on_tokio, unique, wanted};
 
 /// Messages of one round.
 const COUNT: usize = 50_000;
@@ -33,20 +32,13 @@ const ROUNDS: usize = 7;
 const KEYS: usize = 1_000;
 
 fn main() -> std::io::Result<()> {
-    let only: Vec<String> = std::env::args()
-        .skip(1)
-        .filter(|word| !word.starts_with('-'))
-        .collect();
-    let wanted = |name: &str| only.is_empty() || only.iter().any(|only| name.contains(only));
+    let wanted = wanted();
     let server = Server::start().expect("a server");
     let mut report = Report::new("consume");
     print_head();
     for (size, stream) in [(100, "SMALL"), (1_024, "LARGE")] {
         on_tokio(fill(&server, stream, size, COUNT, KEYS));
-        for (runtime, run) in [
-            ("tokio", on_tokio as fn(Task)),
-            ("smol", on_smol as fn(Task)),
-        ] {
+        for (runtime, run) in RUNTIMES {
             let case = format!("consume {size} B, {runtime}");
             if wanted(&case) {
                 compare(&mut report, &case, &server, stream, run);
@@ -57,21 +49,6 @@ fn main() -> std::io::Result<()> {
         sleeping(&mut report, &server);
     }
     report.finish()
-}
-
-/// A task that somebody runs to its end.
-type Task = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
-
-fn on_tokio(task: Task) {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .expect("a runtime")
-        .block_on(task);
-}
-
-fn on_smol(task: Task) {
-    smol::block_on(smol::spawn(task));
 }
 
 /// Stores messages of `size` bytes, each with the key of its turn in a header.
@@ -127,31 +104,7 @@ fn compare(report: &mut Report, case: &str, server: &Server, stream: &'static st
             drop((ours.take(), peer.take()));
         }
     }
-    meter::add(report, case, COUNT, &ours.take(), &peer.take());
-}
-
-/// What tasks found, in their order.
-#[derive(Clone)]
-struct Notes<T>(Arc<Mutex<Vec<T>>>);
-
-impl<T> Notes<T> {
-    fn new() -> Self {
-        Self(Arc::new(Mutex::new(Vec::new())))
-    }
-
-    fn add(&self, note: T) {
-        self.0.lock().expect("no panic").push(note);
-    }
-
-    fn take(&self) -> Vec<T> {
-        std::mem::take(&mut *self.0.lock().expect("no panic"))
-    }
-}
-
-/// A name that no round had before.
-fn group() -> String {
-    static NEXT: AtomicU64 = AtomicU64::new(0);
-    format!("round-{}", NEXT.fetch_add(1, Ordering::Relaxed))
+    support::add(report, case, COUNT, &ours.take(), &peer.take());
 }
 
 fn our_round(url: String, stream: &'static str, costs: Notes<Cost>) -> Task {
@@ -162,7 +115,7 @@ fn our_round(url: String, stream: &'static str, costs: Notes<Cost>) -> Task {
         let meter = Meter::start();
         let subscription = bus
             .subscribe(&topic(stream))
-            .group(group())
+            .group(unique("round"))
             .handle_raw(move |delivery: Delivery<Bytes>| {
                 std::hint::black_box(&delivery.payload);
                 if handled.fetch_add(1, Ordering::Relaxed) + 1 == COUNT {
@@ -184,7 +137,7 @@ async fn peer_round(url: String, stream: &'static str, costs: Notes<Cost>) {
     let context = jetstream::new(client.clone());
     let meter = Meter::start();
     let stream = context.get_stream(stream).await.expect("the stream");
-    let name = group();
+    let name = unique("round");
     let consumer = stream
         .create_consumer(pull::Config {
             durable_name: Some(name),
@@ -228,7 +181,7 @@ fn sleeping(report: &mut Report, server: &Server) {
             let begun = Instant::now();
             let subscription = bus
                 .subscribe(&topic("SLEEPY"))
-                .group(group())
+                .group(unique("round"))
                 .concurrency(HANDLERS)
                 .window(4_096)
                 .handle_raw(move |_: Delivery<Bytes>| {
