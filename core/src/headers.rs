@@ -118,8 +118,9 @@ impl Headers {
         if self.is_empty() {
             return 0;
         }
-        let lines: usize = self.iter().map(|(n, v)| n.len() + 2 + v.len() + 2).sum();
-        "NATS/1.0\r\n".len() + lines + 2
+        // On the wire a line has a blank and a carriage return more.
+        let lines = self.0.iter().filter(|byte| **byte == b'\n').count();
+        "NATS/1.0\r\n".len() + self.0.len() + 2 * lines + "\r\n".len()
     }
 
     /// `part`, which came from here, sharing these headers' memory.

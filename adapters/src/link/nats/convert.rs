@@ -1,5 +1,6 @@
 //! Messages between the core's types and the client's.
 
+use async_nats::header::NATS_MESSAGE_ID;
 use async_nats::{HeaderMap, HeaderName, HeaderValue};
 use jetbus_core::{Headers, Message, Publish, Status, headers, subject};
 
@@ -92,7 +93,11 @@ pub(super) fn outgoing(message: Publish<'_>) -> Option<async_nats::message::Outb
 fn outgoing_headers(headers: &Headers) -> Option<HeaderMap> {
     let mut map = HeaderMap::new();
     for (name, value) in headers.iter() {
-        let name: HeaderName = name.parse().ok()?;
+        // Nearly every message has this one.
+        let name: HeaderName = match name {
+            "Nats-Msg-Id" => NATS_MESSAGE_ID,
+            name => name.parse().ok()?,
+        };
         let value: HeaderValue = value.parse().ok()?;
         map.append(name, value);
     }
