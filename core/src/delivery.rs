@@ -62,7 +62,6 @@ mod leases;
 mod receiving;
 mod recent;
 mod running;
-mod seen;
 mod share;
 mod words;
 
@@ -75,11 +74,10 @@ use foldhash::fast::FixedState;
 use self::batches::Batches;
 use self::held::{Held, Identity, State};
 use self::recent::{Recent, Verdict};
-use self::seen::Seen;
 use self::share::Shares;
 pub use self::words::{
-    AtShare, Batch, Config, DeliveryEvent, Highest, Input, Job, JobId, Key, Letter, Outcome,
-    Output, Report, Task,
+    AtShare, Batch, Config, DeliveryEvent, Input, Job, JobId, Key, Letter, Outcome, Output, Report,
+    Task,
 };
 use crate::jetstream::ack;
 use crate::keyed::{Id, Keyed};
@@ -102,7 +100,6 @@ pub struct Delivery<T> {
     /// Of messages given back that no place waits for: deliveries that are no sign of
     /// a crash.
     pardoned: Recent<u64>,
-    seen: Seen,
     /// The highest stream sequence ever heard of, of what is not redriven: nothing is
     /// known of what is beyond, also when the consumer was made again.
     newest: u64,
@@ -138,7 +135,6 @@ impl<T: Clone> Delivery<T> {
             table: HashMap::with_hasher(FixedState::with_seed(random.next())),
             settled: Recent::new(config.window.saturating_mul(REMEMBERED), random.next()),
             pardoned: Recent::new(config.window, random.next()),
-            seen: Seen::default(),
             newest: 0,
             shares: Shares::new(config.key_share, random.next()),
             batches: Batches::new(config.batch),
@@ -178,7 +174,6 @@ impl<T: Clone> Delivery<T> {
             }
             Input::Connected => self.reconnected(now),
             Input::Disconnected => self.connected = false,
-            Input::Renewed => self.seen.renewed(),
             Input::Replaced => self.replaced(),
             Input::Stop => self.stop(),
             Input::Abandon => self.abandon(),
@@ -250,18 +245,6 @@ impl<T: Clone> Delivery<T> {
     pub fn lowest_unsettled(&self) -> Option<u64> {
         let ordinary = self.keyed.iter().filter(|(_, held)| !held.redriven);
         ordinary.map(|(_, held)| held.meta.stream_seq).min()
-    }
-
-    /// How far deliveries of the consumer have come, since it was made.
-    #[must_use]
-    pub const fn highest_received(&self) -> Option<Highest> {
-        self.seen.highest()
-    }
-
-    /// Whether somebody else was seen to get deliveries of the consumer.
-    #[must_use]
-    pub const fn shared(&self) -> bool {
-        self.seen.shared()
     }
 
     /// What became of messages since it was told to stop.

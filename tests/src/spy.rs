@@ -24,8 +24,6 @@ struct State {
     /// What nothing is taken with.
     refusal: Option<Refused>,
     refused: usize,
-    /// Requests to subjects that start so are taken and lead nowhere.
-    swallowed: Option<&'static str>,
     /// What is done to messages with this text in their subject or payload.
     trick: Option<(Trick, String)>,
     waiting: Vec<Waker>,
@@ -63,12 +61,6 @@ impl Spy {
         let state = self.state();
         let taken = state.taken.iter();
         taken.filter(|subject| subject.starts_with(prefix)).count()
-    }
-
-    /// Takes requests to subjects that start with `prefix` from now on, without sending
-    /// them; or sends all again, for none.
-    pub fn swallow(&self, prefix: Option<&'static str>) {
-        self.state().swallowed = prefix;
     }
 
     /// Takes nothing from now on, for this reason; or everything, for none.
@@ -134,8 +126,6 @@ impl Link for Spy {
             state.refused += 1;
             return Err(refusal);
         }
-        let swallowed = state.swallowed.filter(|_| message.reply.is_some());
-        let swallowed = swallowed.is_some_and(|start| message.subject.as_str().starts_with(start));
         let trick = state.trick.as_ref().and_then(|(trick, text)| {
             let within = |bytes: &[u8]| bytes.windows(text.len()).any(|w| w == text.as_bytes());
             let meant = within(message.subject.as_bytes()) || within(message.payload);
@@ -143,7 +133,6 @@ impl Link for Spy {
         });
         let nowhere = Subject::from("nobody.is.here");
         match trick {
-            _ if swallowed => {}
             None => self.inner.try_publish(message)?,
             Some(Trick::Swallow) => {}
             Some(Trick::Mute) => self.inner.try_publish(Publish {

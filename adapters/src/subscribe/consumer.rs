@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use jetbus_core::jetstream::ack::Meta;
-use jetbus_core::jetstream::api::Position;
+use jetbus_core::jetstream::recall::Place;
 use jetbus_core::provision::{self, WantedConsumer};
 use jetbus_core::{Subject, Timestamp, names, subject};
 use serde::Deserialize;
@@ -62,35 +62,6 @@ pub(super) enum Source {
         pattern: Subject,
         group: Option<Subject>,
     },
-}
-
-/// Where a consumer stands.
-#[derive(Clone, Debug)]
-pub(super) struct Place {
-    /// Its stream.
-    pub(super) stream: String,
-    /// Its name.
-    pub(super) consumer: String,
-    /// When the server says that the stream was created: a stream of the same name
-    /// that was made later is another one. `None` when it was not said.
-    created: Option<String>,
-    /// When it says that the consumer was created.
-    pub(super) made: Option<String>,
-    /// Whether nobody else can know of the consumer.
-    pub(super) own: bool,
-    /// Whether others wait for its messages.
-    pub(super) others: bool,
-    /// Everything up to this sequence is settled.
-    pub(super) settled: u64,
-    /// The last delivery.
-    pub(super) delivered: Position,
-}
-
-impl Place {
-    /// Whether the stream is still the one that it was.
-    pub(super) fn same_stream(&self, before: &Self) -> bool {
-        self.created.is_some() && self.created == before.created
-    }
 }
 
 /// Where a consumer that is made again starts.

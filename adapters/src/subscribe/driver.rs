@@ -6,9 +6,7 @@
 //! the earliest deadline.
 
 mod feed;
-mod line;
 mod outbox;
-mod recalling;
 mod start;
 mod stopping;
 
@@ -21,7 +19,7 @@ use futures_channel::{mpsc, oneshot};
 use futures_core::Stream as _;
 use futures_core::future::BoxFuture;
 use jetbus_core::dead_letter::{Origin, Redriven};
-use jetbus_core::delivery::{self, Delivery, DeliveryEvent, JobId, Outcome, Task};
+use jetbus_core::delivery::{self, Delivery, JobId, Outcome, Task};
 use jetbus_core::jetstream::ack::Meta;
 use jetbus_core::shared::counters::Handle;
 use jetbus_core::{Message, Time};
@@ -72,8 +70,6 @@ struct Driver {
     sleep: Option<(Time, BoxFuture<'static, ()>)>,
     stopping: bool,
     paused: bool,
-    /// It was told that the consumer is shared.
-    shared: bool,
     /// Jobs that the lanes would not take any more.
     refused: Vec<JobId>,
     /// How it ends.
@@ -97,6 +93,10 @@ impl Driver {
             }
             again |= feed.forgetting(cx);
             again |= feed.watch(now, &self.lanes, cx);
+            // Those of the redriven are of the same group.
+            if feed.turned_shared() && !feed.redriven() {
+                self.lanes.tell_shared();
+            }
         }
         self.delivery.handle(now, delivery::Input::Tick);
         again |= self.outputs(now);
@@ -263,13 +263,8 @@ impl Driver {
                 self.stop();
                 continue;
             };
-            if found.shared {
-                self.tell(&DeliveryEvent::SharedConsumer);
-            }
             // What is redriven has no place among the others to be kept for it.
             if !redriven {
-                // What was lost is no sign of another reader.
-                self.delivery.handle(now, delivery::Input::Renewed);
                 for (meta, key) in found.lost {
                     let key = key.filter(|_| !self.options.unordered);
                     self.delivery
@@ -339,7 +334,7 @@ impl Driver {
                         self.outbox.push(message);
                     }
                 }
-                delivery::Output::Event(event) => self.tell(&event),
+                delivery::Output::Event(event) => self.lanes.tell_delivery(&event),
             }
         }
         let free = self.delivery.free();
@@ -349,13 +344,6 @@ impl Driver {
             repairs |= feed.demand(now, free, unsettled, &self.lanes);
         }
         repairs
-    }
-
-    fn tell(&mut self, event: &DeliveryEvent) {
-        // Found by the machine or by a feed, and told once.
-        if *event != DeliveryEvent::SharedConsumer || !std::mem::replace(&mut self.shared, true) {
-            self.lanes.tell_delivery(event);
-        }
     }
 
     fn hand_out(&mut self, work: Work) {

@@ -209,6 +209,13 @@ impl Lanes {
         });
     }
 
+    /// Tells that another process reads for the same group.
+    pub(super) fn tell_shared(&self) {
+        self.bus.news.tell(&News::SharedConsumer {
+            topic: Arc::clone(&self.topic),
+        });
+    }
+
     /// Tells that an event is not delivered again.
     pub(super) fn tell_discarded(&self, sequence: u64, reason: &str) {
         self.bus.news.tell(&News::Discarded {
@@ -293,9 +300,6 @@ impl Lanes {
                 topic: Arc::clone(&self.topic),
                 sequence: *stream_seq,
                 held: *held,
-            },
-            DeliveryEvent::SharedConsumer => News::SharedConsumer {
-                topic: Arc::clone(&self.topic),
             },
             event => News::Pull {
                 topic: Arc::clone(&self.topic),

@@ -10,9 +10,6 @@ use crate::keyed::Id;
 
 impl<T: Clone> Delivery<T> {
     pub(super) fn reconnected(&mut self, now: Time) {
-        if !self.connected {
-            self.seen.reconnected(now + self.absence());
-        }
         self.connected = true;
         let all: Vec<_> = self.keyed.iter().map(|(id, _)| id).collect();
         for id in all {

@@ -11,9 +11,6 @@ use crate::{Subject, Time};
 
 impl<T: Clone> Delivery<T> {
     pub(super) fn received(&mut self, now: Time, key: Option<Key>, mut held: Held<T>) {
-        if !held.redriven && self.seen.received(now, &held.meta) {
-            self.tell(DeliveryEvent::SharedConsumer);
-        }
         if !self.is_new(&held) {
             let identity = held.identity();
             if let Some(&id) = self.table.get(&identity) {
@@ -114,7 +111,6 @@ impl<T: Clone> Delivery<T> {
 
     /// An empty place for something that was on a connection that broke.
     pub(super) fn missing(&mut self, now: Time, meta: Meta, key: Option<Key>) {
-        self.seen.delivered(&meta);
         let stream_seq = meta.stream_seq;
         let nowhere = Subject::from_static("");
         let mut held = Held::new(now, meta, false, nowhere, State::Away { due: true });
@@ -149,7 +145,6 @@ impl<T: Clone> Delivery<T> {
     /// What is held is of a stream that is gone; what was given back or lost is gone with
     /// it.
     pub(super) fn replaced(&mut self) {
-        self.seen.renewed();
         // Of what is redriven, it is said again when it comes again.
         self.publishes.clear();
         let all: Vec<_> = self.keyed.iter().map(|(id, _)| id).collect();

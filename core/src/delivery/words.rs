@@ -66,15 +66,6 @@ pub struct Batch {
     pub linger: Duration,
 }
 
-/// The furthest that deliveries have come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Highest {
-    /// The highest sequence in the stream.
-    pub stream_seq: u64,
-    /// The highest sequence in the consumer.
-    pub consumer_seq: u64,
-}
-
 /// What became of messages since [`Input::Stop`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Report {
@@ -182,8 +173,6 @@ pub enum Input<T> {
     Connected,
     /// The link is lost: acknowledgements are kept until it is back.
     Disconnected,
-    /// The consumer was made again: its sequence starts anew.
-    Renewed,
     /// Its stream was made again, and the consumer with it. What is held is of a stream
     /// that is gone: it is handled before what comes now, and nothing is said of it to
     /// the server, which would take it for something else.
@@ -306,9 +295,6 @@ pub enum DeliveryEvent {
         /// Messages of the key held or waited for.
         held: usize,
     },
-    /// Somebody else gets deliveries of this consumer: order per key holds only
-    /// within each process. Told once.
-    SharedConsumer,
     /// A message's handle was dropped unsettled.
     Returned {
         /// The message's sequence in its stream.

@@ -17,6 +17,7 @@
 //! A machine of requests and answers: send what [`Recall::poll`] asks for and hand in
 //! the answer, until it is done.
 
+mod line;
 mod reach;
 
 use crate::jetstream::ack::{self, Meta};
@@ -27,6 +28,7 @@ use crate::jetstream::api::{ConsumerInfo, Position, codes};
 use crate::names::Api;
 use crate::{Message, Outbound, Subject};
 
+pub use self::line::{Line, Place};
 pub use self::reach::Reach;
 
 /// What is known here when a connection broke.

@@ -7,7 +7,7 @@ use jetbus::{Builder, DeadLetterOptions, Delivery, Handled, News, OpenError};
 use jetbus_tests::admin::Admin;
 use jetbus_tests::matrix::Env;
 use jetbus_tests::mortal::Mortal;
-use jetbus_tests::spy::Spy;
+use jetbus_tests::spy::{Spy, Trick};
 use jetbus_tests::support::{news, publish};
 use serde_json::json;
 
@@ -177,14 +177,14 @@ pub(crate) async fn a_dead_letter_whose_task_is_dropped_is_stored_by_another(env
     publish(&orders, "order-1", 1).await;
     seen.reaches(1, &env).await;
     // Its worker is there by now: what is spawned is what stores.
-    spy.swallow(Some("jetbus.dead."));
+    spy.trick(Trick::Swallow, "jetbus.dead.");
     mortal.arm(true);
     publish(&orders, "order-1", 2).await;
     publish(&orders, "order-1", 3).await;
     env.until("it is on its way", || spy.taken("jetbus.dead.") == 1)
         .await;
     mortal.arm(false);
-    spy.swallow(None);
+    spy.be_honest();
     assert_eq!(seen.len(), 2);
     mortal.kill();
     seen.reaches(3, &env).await;

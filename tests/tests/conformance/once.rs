@@ -7,7 +7,7 @@ use futures_lite::{StreamExt as _, future};
 use jetbus::{Builder, Delivery, Handled, News};
 use jetbus_tests::admin::Admin;
 use jetbus_tests::matrix::Env;
-use jetbus_tests::spy::Spy;
+use jetbus_tests::spy::{Spy, Trick};
 use jetbus_tests::support::{Door, Seen, news, publish, publish_all};
 
 const STREAM: &str = "jetbus~orders~placed";
@@ -102,7 +102,7 @@ pub(crate) async fn what_is_not_confirmed_is_not_handled(env: Env) {
         })
         .await
         .unwrap();
-    spy.swallow(Some("$JS.ACK"));
+    spy.trick(Trick::Swallow, "$JS.ACK");
     publish_all(&orders, (1..=2).map(|n| ("order-1", n))).await;
     for attempt in 1..=2 {
         let told = news(&env, "it is told", &mut heard, |news| match news {
@@ -119,7 +119,7 @@ pub(crate) async fn what_is_not_confirmed_is_not_handled(env: Env) {
         assert!(error.contains("did not confirm"), "{error}");
         assert_eq!(seen.len(), 0);
     }
-    spy.swallow(None);
+    spy.be_honest();
     seen.reaches(2, &env).await;
     let all = seen.all();
     assert_eq!((all[0].0, all[1]), (1, (2, 1)));

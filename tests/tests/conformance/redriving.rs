@@ -8,7 +8,7 @@ use jetbus::{
 };
 use jetbus_tests::admin::Admin;
 use jetbus_tests::matrix::Env;
-use jetbus_tests::spy::Spy;
+use jetbus_tests::spy::{Spy, Trick};
 use jetbus_tests::support::{Door, Seen, news, publish};
 use serde_json::json;
 
@@ -334,7 +334,7 @@ pub(crate) async fn a_letter_that_could_not_be_removed_is_redriven_once(env: Env
     })
     .await;
     let stuck = letters(&env, &bus, &all(), 2).await.remove(0);
-    spy.swallow(Some("$JS.API.STREAM.MSG.DELETE"));
+    spy.trick(Trick::Swallow, "$JS.API.STREAM.MSG.DELETE");
     let error = bus
         .dead_letters()
         .redrive(stuck.sequence)
@@ -345,7 +345,7 @@ pub(crate) async fn a_letter_that_could_not_be_removed_is_redriven_once(env: Env
         "{error:?}"
     );
     seen.reaches(3, &env).await;
-    spy.swallow(None);
+    spy.be_honest();
     // The first of them is stored already, and only removed.
     let report = bus.dead_letters().redrive_all(&all(), 1_000).await.unwrap();
     assert_eq!(report.redriven, 2);

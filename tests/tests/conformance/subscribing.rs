@@ -207,6 +207,7 @@ pub(crate) async fn a_pattern_gets_all_topics_that_it_covers(env: Env) {
 
 pub(crate) async fn replicas_of_a_group_share_its_events(env: Env) {
     let buses = [env.bus().await, env.bus().await];
+    let mut heard = [buses[0].news(), buses[1].news()];
     let orders = buses[0].topic("orders.placed").unwrap();
     let seen = Seen::new();
     // One place each, and neither goes on before the other has something.
@@ -241,6 +242,13 @@ pub(crate) async fn replicas_of_a_group_share_its_events(env: Env) {
     }
     for bus in buses {
         bus.close().await;
+    }
+    for news in &mut heard {
+        let mut told = 0;
+        while let Some(news) = news.next().await {
+            told += usize::from(matches!(news, News::SharedConsumer { .. }));
+        }
+        assert_eq!(told, 1, "once, though there were many gaps");
     }
 }
 

@@ -2,6 +2,7 @@
 //! of both when the connection or the consumer is lost or the subscription ends.
 
 mod ending;
+mod recalling;
 mod repair;
 mod watch;
 
@@ -9,23 +10,20 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use bytes::Bytes;
 use futures_core::future::BoxFuture;
 use jetbus_core::jetstream::ack::Meta;
 use jetbus_core::jetstream::pull::{self, Pull, PullEvent, Received};
-use jetbus_core::jetstream::recall::{Finding, Known};
+use jetbus_core::jetstream::recall::{Line, Place};
 use jetbus_core::{Message, Outbound, Subject, Time};
 
+use self::recalling::Moved;
 use self::repair::repairing;
 use self::watch::Watch;
-use super::super::consumer::{self, Place, Source};
+use super::super::consumer::{self, Source};
 use super::super::lanes::Lanes;
-use super::line::Line;
-use super::recalling::{Moved, NotRecalled, moved};
 use crate::bus::Inner;
 use crate::error::{StreamError, SubscribeError};
 use crate::link::Inbox;
-use crate::news::PullNews;
 
 pub(super) struct Feed {
     bus: Arc<Inner>,
@@ -36,8 +34,8 @@ pub(super) struct Feed {
     phase: Phase,
     /// Pulls on their way to the link. Good for one connection only.
     pulls: VecDeque<Outbound>,
-    /// The most messages that are asked for at once. The server may send twice as many, when it answers pulls
-    /// that were believed lost.
+    /// The most messages that are asked for at once. The server may send twice as many,
+    /// when it answers pulls that were believed lost.
     window: usize,
     /// Whether messages are events, whose key is in their envelope.
     events: bool,
@@ -49,6 +47,9 @@ pub(super) struct Feed {
 struct Pulled {
     pull: Pull,
     line: Line,
+    /// Received beyond a gap. No more than was asked for: nothing more is pulled until
+    /// the gap is looked after.
+    held: Vec<(Meta, Message)>,
     /// Whether it was connected before.
     begun: bool,
     /// Its stream was made again, and nobody was told yet.
@@ -91,18 +92,6 @@ impl Phase {
     }
 }
 
-/// What a recall found.
-pub(super) struct Found {
-    /// Lost messages, and their keys.
-    pub(super) lost: Vec<(Meta, Option<Bytes>)>,
-    /// Gives them back.
-    pub(super) back: Vec<Outbound>,
-    /// What came meanwhile.
-    pub(super) held: Vec<(Meta, Message)>,
-    /// Whether another process turned out to read the consumer.
-    pub(super) shared: bool,
-}
-
 impl Feed {
     /// Reads `source`, with room for `window` messages.
     pub(super) async fn open(
@@ -125,6 +114,7 @@ impl Feed {
                 let pulled = Pulled {
                     pull: Pull::new(config, bus.random()),
                     line: Line::new(place.clone()),
+                    held: Vec::new(),
                     begun: false,
                     replaced: false,
                     watch: Watch::new(bus.random()),
@@ -182,7 +172,7 @@ impl Feed {
         if !std::mem::replace(&mut stream.begun, true) {
             return stream.pull.handle(now, pull::Input::Connected);
         }
-        if stream.line.shared && matches!(self.phase, Phase::Open) {
+        if stream.line.is_shared() && matches!(self.phase, Phase::Open) {
             // What did not come may be another's.
             return stream.pull.handle(now, pull::Input::Connected);
         }
@@ -283,88 +273,9 @@ impl Feed {
         if !stream.line.received(&meta, &message, dropped) || self.phase.is_stopped() {
             return Some((meta, message));
         }
-        stream.line.held.push((meta, message));
+        stream.held.push((meta, message));
         self.leave(now);
         None
-    }
-
-    /// Finds out what was lost on the way to the last inbox, and opens another.
-    fn recall(&mut self) {
-        let (Some(stream), Source::Stream { wanted, .. }) = (&self.stream, &*self.source) else {
-            return;
-        };
-        let known = Known {
-            stream: stream.line.place.stream.as_str().into(),
-            consumer: wanted.name.as_str().into(),
-            filter: wanted.filters.first().cloned().unwrap_or_default(),
-            created: stream.line.place.made.clone(),
-            reach: stream.line.reach.clone(),
-            most: self.window.saturating_mul(2),
-            reply: stream.line.reply.clone(),
-        };
-        let recall = moved(Arc::clone(&self.bus), known, self.events);
-        self.phase = Phase::Recalling(Box::pin(recall));
-    }
-
-    /// What a recall found, once it has: the feed pulls again. `None` inside when the
-    /// link is closed for good.
-    pub(super) fn recalling(
-        &mut self,
-        now: Time,
-        lanes: &Lanes,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Found>> {
-        let (Phase::Recalling(recalling), Some(stream)) = (&mut self.phase, &mut self.stream)
-        else {
-            return Poll::Pending;
-        };
-        let Poll::Ready(moved) = recalling.as_mut().poll(cx) else {
-            return Poll::Pending;
-        };
-        let Some(moved) = moved else {
-            self.phase = Phase::Over;
-            return Poll::Ready(None);
-        };
-        self.phase = Phase::Open;
-        self.inbox = Some(moved.inbox);
-        let line = &mut stream.line;
-        line.stale = false;
-        let mut shared = false;
-        match moved.recalled {
-            Ok(recalled) => {
-                shared = recalled.finding == Finding::Shared;
-                if let Finding::Lost { count } = recalled.finding {
-                    lanes.tell_pull(PullNews::Lost { count });
-                }
-                line.recalled(&recalled, shared);
-            }
-            Err(error) => {
-                line.reach.give_up();
-                match error {
-                    // Pulling shows it too, and leads to its repair.
-                    NotRecalled::Refused(error) if error.is_not_found() => {}
-                    NotRecalled::Refused(error) => {
-                        lanes.tell_pull(PullNews::NotRecalled {
-                            why: error.to_string().into(),
-                        });
-                    }
-                    NotRecalled::NoAnswer => lanes.tell_pull(PullNews::NotRecalled {
-                        why: "the server did not answer in time".into(),
-                    }),
-                }
-            }
-        }
-        for back in &moved.back {
-            line.said(back);
-        }
-        stream.pull.moved(moved.name);
-        stream.pull.handle(now, pull::Input::Connected);
-        Poll::Ready(Some(Found {
-            lost: moved.lost,
-            back: moved.back,
-            held: std::mem::take(&mut line.held),
-            shared,
-        }))
     }
 
     /// Something is said of a message to the server.
@@ -396,14 +307,7 @@ impl Feed {
                 pull::Output::Publish(message) => self.pulls.push_back(message),
                 pull::Output::Event(event) => {
                     lost |= matches!(event, PullEvent::ConsumerGone | PullEvent::ConsumerMissing);
-                    if matches!(
-                        event,
-                        PullEvent::LeaderChanged
-                            | PullEvent::ConsumerMissing
-                            | PullEvent::Silent { .. }
-                    ) {
-                        stream.line.doubts();
-                    }
+                    stream.line.heard(&event);
                     if event == PullEvent::ConsumerGone {
                         from = now + consumer::DELETION;
                     }
@@ -414,7 +318,7 @@ impl Feed {
         let repairs = lost && stream.repair.is_none();
         if repairs {
             let floor = stream.line.floor(unsettled());
-            let place = &stream.line.place;
+            let place = stream.line.place();
             stream.repair = Some(repairing(&self.bus, &self.source, place, floor, from));
         }
         repairs
@@ -424,6 +328,12 @@ impl Feed {
     pub(super) fn was_replaced(&mut self) -> bool {
         let stream = self.stream.as_mut();
         stream.is_some_and(|stream| std::mem::take(&mut stream.replaced))
+    }
+
+    /// Whether others were seen to read its consumer, and this was not said before.
+    pub(super) fn turned_shared(&mut self) -> bool {
+        let stream = self.stream.as_mut();
+        stream.is_some_and(|stream| stream.line.turned_shared())
     }
 
     /// When it is to be looked at next.

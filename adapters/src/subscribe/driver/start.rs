@@ -75,7 +75,6 @@ pub(in crate::subscribe) async fn start(
         sleep: None,
         stopping: false,
         paused: false,
-        shared: false,
         refused: Vec::new(),
         end: End::default(),
         _claim: claim,

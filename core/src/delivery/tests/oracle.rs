@@ -212,7 +212,6 @@ proptest! {
                     Some(Input::BatchDone(outcomes.collect()))
                 }
                 15 if time % 5 == 0 => Some(Input::Replaced),
-                15 => Some(Input::Renewed),
                 _ if time % 9 == 0 => Some(Input::Stop),
                 _ if time % 9 == 1 => Some(Input::Abandon),
                 _ => Some(Input::Tick),

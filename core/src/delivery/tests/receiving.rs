@@ -1,5 +1,5 @@
-//! What is delivered in unusual ways: redriven, over a connection that broke, to
-//! somebody else.
+//! What is delivered in unusual ways: redriven, over a connection that broke, of
+//! another stream.
 
 use super::*;
 
@@ -118,85 +118,6 @@ fn more_missing_messages_than_places_are_told() {
     }
     let expected = [3, 4].map(|stream_seq| DeliveryEvent::NotReturned { stream_seq });
     assert_eq!(told, expected);
-}
-
-/// A first delivery with this sequence in its consumer.
-fn numbered(seq: u64, consumer_seq: u64) -> Input<u64> {
-    let mut input = message(seq, None, 1);
-    if let Input::Received { meta, .. } = &mut input {
-        meta.consumer_seq = consumer_seq;
-    }
-    input
-}
-
-fn tells_shared(delivery: &mut Delivery<u64>, millis: u64, seq: u64, consumer_seq: u64) -> bool {
-    let then = give(delivery, millis, numbered(seq, consumer_seq));
-    assert!(
-        then.events
-            .iter()
-            .all(|event| *event == DeliveryEvent::SharedConsumer)
-    );
-    !then.events.is_empty()
-}
-
-#[test]
-fn a_gap_in_the_consumers_sequence_tells_once_that_it_is_shared() {
-    let mut delivery = Delivery::new(config(100));
-    // A redelivery, one that comes twice, one that is late: nothing is left out.
-    for (seq, consumer_seq) in [(1, 7), (2, 8), (1, 9), (1, 9), (4, 5), (3, 10)] {
-        assert!(!tells_shared(&mut delivery, 0, seq, consumer_seq));
-    }
-    assert!(!delivery.shared());
-    assert!(tells_shared(&mut delivery, 0, 5, 12));
-    assert!(delivery.shared());
-    assert!(!tells_shared(&mut delivery, 0, 6, 20), "once");
-    let highest = Highest {
-        stream_seq: 6,
-        consumer_seq: 20,
-    };
-    assert_eq!(delivery.highest_received(), Some(highest));
-}
-
-#[test]
-fn a_gap_with_another_cause_tells_nothing() {
-    let mut delivery = Delivery::new(config(100));
-    assert_eq!(delivery.highest_received(), None);
-    tells_shared(&mut delivery, 0, 1, 1);
-    // Another consumer, whose sequence begins anywhere.
-    delivery.handle(at(0), Input::Renewed);
-    assert_eq!(delivery.highest_received(), None);
-    assert!(!tells_shared(&mut delivery, 0, 2, 40));
-    // Redriven messages come from a consumer of their own.
-    let mut other = redriven(5, 1);
-    if let Input::Received { meta, .. } = &mut other {
-        meta.consumer_seq = 1000;
-    }
-    assert!(give(&mut delivery, 0, other).events.is_empty());
-    // What was on its way over the connection before, as far as known or not.
-    delivery.handle(at(0), Input::Disconnected);
-    delivery.handle(at(0), Input::Connected);
-    assert!(!tells_shared(&mut delivery, 1_000, 3, 45));
-    assert!(!tells_shared(&mut delivery, 39_000, 4, 50));
-    assert!(!tells_shared(&mut delivery, 90_000, 5, 51));
-    assert!(tells_shared(&mut delivery, 90_000, 6, 53));
-}
-
-#[test]
-fn what_is_missing_counts_as_delivered() {
-    let mut delivery = Delivery::new(config(100));
-    tells_shared(&mut delivery, 0, 1, 1);
-    let mut lost = missing(2, None, 1);
-    if let Input::Missing { meta, .. } = &mut lost {
-        meta.consumer_seq = 2;
-    }
-    delivery.handle(at(0), lost);
-    assert!(!tells_shared(&mut delivery, 0, 3, 3));
-    assert_eq!(
-        delivery
-            .highest_received()
-            .map(|highest| highest.consumer_seq),
-        Some(3)
-    );
 }
 
 #[test]

@@ -33,7 +33,7 @@ impl Feed {
             Phase::Leaving { .. } | Phase::Recalling(_) => self.forget(),
             Phase::Draining { .. } | Phase::Forgetting(_) | Phase::Over => {}
         }
-        let held = self.stream.as_mut().map(|stream| &mut stream.line.held);
+        let held = self.stream.as_mut().map(|stream| &mut stream.held);
         held.map(std::mem::take).unwrap_or_default()
     }
 

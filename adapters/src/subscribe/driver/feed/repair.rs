@@ -6,8 +6,9 @@ use std::task::{Context, Poll};
 use futures_core::future::BoxFuture;
 use jetbus_core::Time;
 use jetbus_core::jetstream::pull;
+use jetbus_core::jetstream::recall::Place;
 
-use super::super::super::consumer::{self, Place, Source};
+use super::super::super::consumer::{self, Source};
 use super::super::super::lanes::Lanes;
 use super::Feed;
 use crate::bus::Inner;
@@ -34,11 +35,11 @@ impl Feed {
         };
         stream.repair = None;
         match result {
-            Ok(place) if place.made == stream.line.place.made => {
+            Ok(place) if place.made == stream.line.place().made => {
                 stream.pull.handle(now, pull::Input::Restart);
             }
             Ok(place) => {
-                if !place.same_stream(&stream.line.place) {
+                if !place.same_stream(stream.line.place()) {
                     stream.replaced = true;
                     lanes.tell_pull(PullNews::StreamReplaced {
                         stream: place.stream.as_str().into(),
@@ -51,7 +52,7 @@ impl Feed {
                 lanes.tell_pull(PullNews::NotRepaired { error });
                 let floor = stream.line.floor(unsettled());
                 let at = now + consumer::REPAIR;
-                let place = &stream.line.place;
+                let place = stream.line.place();
                 stream.repair = Some(repairing(&self.bus, &self.source, place, floor, at));
             }
         }

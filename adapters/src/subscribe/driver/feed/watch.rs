@@ -69,7 +69,7 @@ impl Feed {
         }
         if due {
             let (bus, name) = (Arc::clone(&self.bus), &wanted.name);
-            watch.looking = Some(look(bus, stream.line.place.stream.clone(), name.clone()));
+            watch.looking = Some(look(bus, stream.line.place().stream.clone(), name.clone()));
         }
         let Some(Poll::Ready(info)) = watch.looking.as_mut().map(|look| look.as_mut().poll(cx))
         else {
@@ -81,10 +81,7 @@ impl Feed {
             // Silence is noticed by heartbeats, a consumer that is gone by pulls.
             return true;
         };
-        stream.line.place.settled = info.ack_floor.stream_seq;
-        let full = i64::try_from(info.num_ack_pending).unwrap_or(i64::MAX)
-            >= info.config.max_ack_pending.max(1);
-        if info.num_pending > 0 && !full {
+        if stream.line.looked(&info) {
             lanes.tell_pull(PullNews::Stuck {
                 pending: info.num_pending,
                 waited,

@@ -119,7 +119,6 @@ impl World {
                 self.excused.insert(stream_seq);
                 self.failures.remove(&stream_seq);
             }
-            prop_assert_ne!(event, DeliveryEvent::SharedConsumer);
         }
         while !out.jobs.is_empty() {
             let first = out.jobs[0].item;

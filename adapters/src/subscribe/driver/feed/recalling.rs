@@ -1,17 +1,23 @@
 //! A feed moves to another inbox, and recalls what was lost on the way to the last.
 
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use jetbus_core::jetstream::ack::Meta;
 use jetbus_core::jetstream::admin::{AdminError, Request};
-use jetbus_core::jetstream::recall::{Known, Lost, Output, Recall, Recalled};
+use jetbus_core::jetstream::pull;
+use jetbus_core::jetstream::recall::{Finding, Known, Lost, Output, Recall, Recalled};
 use jetbus_core::{Message, Outbound, Subject, Time};
 
-use super::super::delivery::Item;
+use super::super::super::consumer::Source;
+use super::super::super::delivery::Item;
+use super::super::super::lanes::Lanes;
+use super::{Feed, Phase};
 use crate::bus::{Inner, NoAnswer};
 use crate::link::{Inbox, LinkError};
+use crate::news::PullNews;
 
 /// How long a recall may take. The consumer is not pulled from meanwhile.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -24,24 +30,104 @@ const LONGEST: Duration = Duration::from_secs(1);
 /// A new inbox, and what was on its way to the one before.
 pub(super) struct Moved {
     /// The inbox's name: pulls are answered below it.
-    pub(super) name: Subject,
-    pub(super) inbox: Box<dyn Inbox>,
+    name: Subject,
+    inbox: Box<dyn Inbox>,
     /// What was lost, and its key.
-    pub(super) lost: Vec<(Meta, Option<Bytes>)>,
+    lost: Vec<(Meta, Option<Bytes>)>,
     /// Gives back what was lost.
-    pub(super) back: Vec<Outbound>,
-    pub(super) recalled: Result<Recalled, NotRecalled>,
+    back: Vec<Outbound>,
+    recalled: Result<Recalled, NotRecalled>,
 }
 
 /// Why it is not known what was lost.
 #[derive(Debug)]
-pub(super) enum NotRecalled {
+enum NotRecalled {
     Refused(AdminError),
     NoAnswer,
 }
 
+/// What a recall found.
+pub(in super::super) struct Found {
+    /// Lost messages, and their keys.
+    pub(in super::super) lost: Vec<(Meta, Option<Bytes>)>,
+    /// Gives them back.
+    pub(in super::super) back: Vec<Outbound>,
+    /// What came meanwhile.
+    pub(in super::super) held: Vec<(Meta, Message)>,
+}
+
+impl Feed {
+    /// Finds out what was lost on the way to the last inbox, and opens another.
+    pub(super) fn recall(&mut self) {
+        let (Some(stream), Source::Stream { wanted, .. }) = (&self.stream, &*self.source) else {
+            return;
+        };
+        let filter = wanted.filters.first().cloned().unwrap_or_default();
+        let known = stream.line.known(filter, self.window.saturating_mul(2));
+        let recall = moved(Arc::clone(&self.bus), known, self.events);
+        self.phase = Phase::Recalling(Box::pin(recall));
+    }
+
+    /// What a recall found, once it has: the feed pulls again. `None` inside when the
+    /// link is closed for good.
+    pub(in super::super) fn recalling(
+        &mut self,
+        now: Time,
+        lanes: &Lanes,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Found>> {
+        let (Phase::Recalling(recalling), Some(stream)) = (&mut self.phase, &mut self.stream)
+        else {
+            return Poll::Pending;
+        };
+        let Poll::Ready(moved) = recalling.as_mut().poll(cx) else {
+            return Poll::Pending;
+        };
+        let Some(moved) = moved else {
+            self.phase = Phase::Over;
+            return Poll::Ready(None);
+        };
+        self.phase = Phase::Open;
+        self.inbox = Some(moved.inbox);
+        let line = &mut stream.line;
+        match moved.recalled {
+            Ok(recalled) => {
+                if let Finding::Lost { count } = recalled.finding {
+                    lanes.tell_pull(PullNews::Lost { count });
+                }
+                line.recalled(&recalled);
+            }
+            Err(error) => {
+                line.not_recalled();
+                match error {
+                    // Pulling shows it too, and leads to its repair.
+                    NotRecalled::Refused(error) if error.is_not_found() => {}
+                    NotRecalled::Refused(error) => {
+                        lanes.tell_pull(PullNews::NotRecalled {
+                            why: error.to_string().into(),
+                        });
+                    }
+                    NotRecalled::NoAnswer => lanes.tell_pull(PullNews::NotRecalled {
+                        why: "the server did not answer in time".into(),
+                    }),
+                }
+            }
+        }
+        for back in &moved.back {
+            line.said(back);
+        }
+        stream.pull.moved(moved.name);
+        stream.pull.handle(now, pull::Input::Connected);
+        Poll::Ready(Some(Found {
+            lost: moved.lost,
+            back: moved.back,
+            held: std::mem::take(&mut stream.held),
+        }))
+    }
+}
+
 /// Opens an inbox and recalls. `None` when the link is closed.
-pub(super) async fn moved(bus: Arc<Inner>, known: Known, events: bool) -> Option<Moved> {
+async fn moved(bus: Arc<Inner>, known: Known, events: bool) -> Option<Moved> {
     let name = bus.inbox();
     let pattern = Subject::from(format!("{name}.*"));
     let inbox = loop {

@@ -1,0 +1,244 @@
+//! Where the reader of a consumer stands in it, and what a gap means to it: what did
+//! not come was lost on the way, or was given to others.
+
+use std::collections::BTreeSet;
+
+use super::{Finding, Known, Reach, Recalled};
+use crate::jetstream::ack::{self, Meta};
+use crate::jetstream::api::{ConsumerInfo, Position};
+use crate::jetstream::pull::PullEvent;
+use crate::{Message, Outbound, Subject};
+
+/// After how many deliveries in a row a consumer is no longer taken for shared.
+const ALONE: u64 = 1_000;
+
+/// Where a consumer stands.
+#[derive(Clone, Debug, Default)]
+pub struct Place {
+    /// Its stream.
+    pub stream: String,
+    /// Its name.
+    pub consumer: String,
+    /// When the server says that the stream was created: a stream of the same name
+    /// that was made later is another one. `None` when it was not said.
+    pub created: Option<String>,
+    /// When it says that the consumer was created.
+    pub made: Option<String>,
+    /// Whether nobody else can know of the consumer.
+    pub own: bool,
+    /// Whether others wait for its messages.
+    pub others: bool,
+    /// Everything up to this sequence is settled.
+    pub settled: u64,
+    /// The last delivery.
+    pub delivered: Position,
+}
+
+impl Place {
+    /// Whether the stream is still the one that it was.
+    #[must_use]
+    pub fn same_stream(&self, before: &Self) -> bool {
+        self.created.is_some() && self.created == before.created
+    }
+}
+
+/// What was received of a consumer, and what is known of its other readers.
+#[derive(Debug)]
+pub struct Line {
+    place: Place,
+    reach: Reach,
+    /// A reply subject of the consumer.
+    reply: Option<Subject>,
+    /// Others read the consumer: what does not come may be theirs.
+    shared: bool,
+    /// Others were seen to get deliveries of it.
+    seen: bool,
+    /// That was said.
+    told: bool,
+    /// Deliveries in a row since another process got one.
+    alone: u64,
+    /// What still comes is of a consumer that is no more.
+    stale: bool,
+    /// Another server may serve the consumer than before, and have counted deliveries
+    /// that were never sent.
+    doubt: bool,
+    /// Given back to the server and not yet come again. No more than the consumer's
+    /// `max_ack_pending`.
+    returned: BTreeSet<u64>,
+}
+
+impl Line {
+    /// Nothing was received yet.
+    #[must_use]
+    pub const fn new(place: Place) -> Self {
+        Self {
+            reach: Reach::new(place.delivered),
+            shared: place.others,
+            seen: false,
+            told: false,
+            alone: 0,
+            place,
+            reply: None,
+            stale: false,
+            doubt: false,
+            returned: BTreeSet::new(),
+        }
+    }
+
+    /// Another consumer of the same name. What comes from now on is not counted, until
+    /// a recall says where it stands.
+    pub fn renew(&mut self, place: Place) {
+        if !place.same_stream(&self.place) {
+            self.returned.clear();
+        }
+        self.reach = Reach::new(place.delivered);
+        self.shared = place.others;
+        self.place = place;
+        self.reply = None;
+        self.stale = true;
+    }
+
+    /// A message was received; `dropped`: some were dropped on the way to this inbox.
+    /// Says whether others before it are missing, and it is to be held until a recall
+    /// has said which.
+    ///
+    /// Over a connection that holds and drops nothing, a gap is what others were given,
+    /// as long as one server serves the consumer.
+    pub fn received(&mut self, meta: &Meta, message: &Message, dropped: bool) -> bool {
+        if self.stale {
+            return false;
+        }
+        self.returned.remove(&meta.stream_seq);
+        if self.reply.is_none() {
+            // A copy: the reply shares its memory with the whole message.
+            self.reply = message.reply.as_ref().map(|reply| reply.as_str().into());
+        }
+        let gap = self.reach.is_gap(meta);
+        if gap && self.loses(dropped) {
+            self.reach.hold(meta);
+            return true;
+        }
+        self.seen |= gap;
+        self.alone = if gap { 0 } else { self.alone + 1 };
+        // Whoever has not been given anything for so long is not there any more.
+        self.shared = gap || self.shared && self.alone < ALONE;
+        self.reach.skip_to(meta);
+        false
+    }
+
+    /// Whether a heartbeat says that not all has come which was sent before it, and a
+    /// recall has to say what; `dropped` as above.
+    #[must_use]
+    pub fn lacks(&self, word: &Message, dropped: bool) -> bool {
+        let Some(last) = word.headers.get("Nats-Last-Consumer") else {
+            return false;
+        };
+        let last = last.parse().unwrap_or(0);
+        self.loses(dropped) && !self.stale && self.reach.lacks(last)
+    }
+
+    /// Whether what did not come was lost, and is not what others were given.
+    const fn loses(&self, dropped: bool) -> bool {
+        self.place.own || (dropped || self.doubt) && !self.shared
+    }
+
+    /// News of the pulls: the consumer's server may be another one from now on.
+    pub const fn heard(&mut self, event: &PullEvent) {
+        self.doubt |= matches!(
+            event,
+            PullEvent::LeaderChanged | PullEvent::ConsumerMissing | PullEvent::Silent { .. }
+        );
+    }
+
+    /// The server was asked about a consumer from which nothing came though pulls were
+    /// open. Says whether it should have delivered.
+    pub fn looked(&mut self, info: &ConsumerInfo) -> bool {
+        self.place.settled = info.ack_floor.stream_seq;
+        let full = i64::try_from(info.num_ack_pending).unwrap_or(i64::MAX)
+            >= info.config.max_ack_pending.max(1);
+        info.num_pending > 0 && !full
+    }
+
+    /// What a recall has to know. `filter`: what the consumer delivers; `most`: the most
+    /// deliveries that can have been lost.
+    #[must_use]
+    pub fn known(&self, filter: String, most: usize) -> Known {
+        Known {
+            stream: self.place.stream.as_str().into(),
+            consumer: self.place.consumer.as_str().into(),
+            filter,
+            created: self.place.made.clone(),
+            reach: self.reach.clone(),
+            most,
+            reply: self.reply.clone(),
+        }
+    }
+
+    /// What was lost is known, and asked for again.
+    pub fn recalled(&mut self, recalled: &Recalled) {
+        // It may have come less far than was received: a server that died forgets.
+        self.reach = Reach::new(recalled.to);
+        self.doubt = false;
+        self.stale = false;
+        self.alone = 0;
+        self.shared = recalled.finding == Finding::Shared;
+        self.seen |= self.shared;
+        self.place.made.clone_from(&recalled.created);
+    }
+
+    /// It cannot be known what was lost. A gap that shows later leads to a recall again:
+    /// it is no sign of others.
+    pub fn not_recalled(&mut self) {
+        self.reach.give_up();
+        self.doubt = true;
+        self.stale = false;
+    }
+
+    /// Something is said of a message, perhaps of another consumer.
+    pub fn said(&mut self, word: &Outbound) {
+        if !self.shared
+            && word.payload.starts_with(b"-NAK")
+            && ack::names(&word.subject) == Some((&self.place.stream, &self.place.consumer))
+            && let Some(meta) = Meta::parse(&word.subject)
+        {
+            self.returned.insert(meta.stream_seq);
+        }
+    }
+
+    /// Where a consumer that is made again has to start, so that nothing unsettled is
+    /// missed and little that was settled comes again. `unsettled` is the lowest
+    /// sequence that is held. What others were given is known from the server only.
+    #[must_use]
+    pub fn floor(&self, unsettled: Option<u64>) -> u64 {
+        let after = |seq: u64| seq.saturating_add(1);
+        if self.shared {
+            return after(self.place.settled);
+        }
+        let lowest = [unsettled, self.returned.first().copied()];
+        let next = after(self.reach.at().stream_seq);
+        lowest.into_iter().flatten().fold(next, u64::min)
+    }
+
+    /// The consumer.
+    #[must_use]
+    pub const fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// Whether others read the consumer: what did not come over a connection that broke
+    /// may be theirs.
+    #[must_use]
+    pub const fn is_shared(&self) -> bool {
+        self.shared
+    }
+
+    /// Whether others were seen to read the consumer, and this was not said before.
+    pub const fn turned_shared(&mut self) -> bool {
+        let news = self.seen && !self.told;
+        self.told |= news;
+        news
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests;

@@ -1,0 +1,259 @@
+use super::*;
+use crate::{Headers, Status, Timestamp};
+
+const REPLY: &str = "$JS.ACK.ORDERS.billing.1.4.2.1700000000000000000.0";
+
+fn place(delivered: u64) -> Place {
+    Place {
+        stream: "ORDERS".into(),
+        consumer: "billing".into(),
+        created: Some("monday".into()),
+        made: Some("tuesday".into()),
+        settled: 3,
+        delivered: at(delivered),
+        ..Place::default()
+    }
+}
+
+/// A delivery of every message: the sequence in the stream is twice that in the
+/// consumer.
+const fn at(consumer_seq: u64) -> Position {
+    Position {
+        consumer_seq,
+        stream_seq: consumer_seq * 2,
+    }
+}
+
+fn message(headers: Headers) -> Message {
+    Message {
+        subject: "orders.placed".into(),
+        reply: Some(REPLY.into()),
+        headers,
+        status: None,
+        payload: "{}".into(),
+    }
+}
+
+/// Receives a delivery over an inbox that may have dropped some. Whether it is held.
+fn receive(line: &mut Line, consumer_seq: u64, dropped: bool) -> bool {
+    let meta = Meta {
+        delivered: 1,
+        stream_seq: at(consumer_seq).stream_seq,
+        consumer_seq,
+        timestamp: Timestamp::parse("2026-01-02T03:04:05Z").unwrap(),
+        pending: 0,
+    };
+    line.received(&meta, &message(Headers::default()), dropped)
+}
+
+/// Whether a heartbeat leads to a recall that says how far deliveries have come.
+fn lacks(line: &Line, consumer_seq: u64, dropped: bool) -> bool {
+    let mut headers = Headers::default();
+    headers
+        .insert("Nats-Last-Consumer", &consumer_seq.to_string())
+        .unwrap();
+    let heartbeat = Message {
+        status: Some(Status {
+            code: 100,
+            description: "Idle Heartbeat".into(),
+        }),
+        ..message(headers)
+    };
+    line.lacks(&heartbeat, dropped)
+}
+
+fn recalled(to: u64, finding: Finding) -> Recalled {
+    Recalled {
+        to: at(to),
+        created: Some("wednesday".into()),
+        finding,
+    }
+}
+
+fn nak(stream_seq: u64, consumer: &str) -> Outbound {
+    let reply = format!("$JS.ACK.ORDERS.{consumer}.1.{stream_seq}.2.1700000000000000000.0");
+    Outbound::new(reply.as_str(), ack::nak(None))
+}
+
+#[test]
+fn a_gap_is_what_others_were_given_and_is_told_once() {
+    let mut line = Line::new(place(2));
+    for seq in [3, 3, 2, 4] {
+        assert!(!receive(&mut line, seq, false));
+    }
+    assert!(!lacks(&line, 9, false), "what others were given counts too");
+    assert!(!line.is_shared() && !line.turned_shared());
+    assert!(!receive(&mut line, 7, false));
+    assert!(line.is_shared() && line.turned_shared());
+    assert!(!receive(&mut line, 10, false));
+    assert!(!line.turned_shared(), "once");
+}
+
+#[test]
+fn what_an_inbox_dropped_was_lost() {
+    let mut line = Line::new(place(2));
+    assert!(!receive(&mut line, 3, true));
+    assert!(!lacks(&line, 3, true));
+    assert!(lacks(&line, 4, true));
+    assert!(receive(&mut line, 5, true));
+    assert!(receive(&mut line, 6, true), "what follows is held, too");
+    assert!(!line.is_shared() && !line.turned_shared());
+}
+
+#[test]
+fn a_gap_after_a_change_of_the_server_leads_to_a_recall() {
+    let silent = PullEvent::Silent {
+        owed: 1,
+        silence: std::time::Duration::from_secs(4),
+    };
+    for event in [PullEvent::LeaderChanged, PullEvent::ConsumerMissing, silent] {
+        let mut line = Line::new(place(2));
+        line.heard(&event);
+        assert!(!receive(&mut line, 3, false), "{event:?}");
+        assert!(lacks(&line, 4, false), "{event:?}");
+        assert!(receive(&mut line, 5, false), "{event:?}");
+        assert!(!line.is_shared() && !line.turned_shared(), "{event:?}");
+        line.recalled(&recalled(5, Finding::Lost { count: 1 }));
+        // One server serves it again.
+        assert!(!receive(&mut line, 7, false), "{event:?}");
+        assert!(line.is_shared(), "{event:?}");
+    }
+    let mut line = Line::new(place(2));
+    line.heard(&PullEvent::Refused {
+        code: 409,
+        description: "Exceeded MaxWaiting".into(),
+    });
+    assert!(!receive(&mut line, 5, false));
+}
+
+#[test]
+fn what_others_may_have_is_never_recalled() {
+    let mut line = Line::new(Place {
+        others: true,
+        ..place(2)
+    });
+    line.heard(&PullEvent::LeaderChanged);
+    assert!(line.is_shared() && !lacks(&line, 9, true));
+    assert!(!receive(&mut line, 5, true));
+}
+
+#[test]
+fn of_a_consumer_of_its_own_everything_is_missed() {
+    let mut line = Line::new(Place {
+        own: true,
+        ..place(2)
+    });
+    assert!(lacks(&line, 3, false));
+    assert!(receive(&mut line, 4, false));
+    assert!(!line.turned_shared());
+}
+
+#[test]
+fn a_consumer_whose_deliveries_all_come_is_not_shared_any_more() {
+    let mut line = Line::new(place(0));
+    receive(&mut line, 5, false);
+    for seq in 6..5 + ALONE {
+        receive(&mut line, seq, false);
+    }
+    assert!(line.is_shared());
+    receive(&mut line, 5 + ALONE, false);
+    assert!(!line.is_shared());
+}
+
+#[test]
+fn a_recall_says_where_it_stands_and_who_reads_it() {
+    let mut line = Line::new(place(2));
+    line.heard(&PullEvent::LeaderChanged);
+    assert!(receive(&mut line, 9, false));
+    // The server that died had counted more.
+    line.recalled(&recalled(6, Finding::Whole));
+    assert!(!receive(&mut line, 7, false) && !line.is_shared());
+    assert_eq!(line.known(String::new(), 1).reach.at(), at(7));
+    assert_eq!(line.place().made.as_deref(), Some("wednesday"));
+    line.recalled(&recalled(9, Finding::Shared));
+    assert!(line.is_shared() && line.turned_shared());
+}
+
+#[test]
+fn what_could_not_be_recalled_is_no_sign_of_others() {
+    let mut line = Line::new(place(2));
+    line.not_recalled();
+    assert!(receive(&mut line, 5, false));
+    line.not_recalled();
+    // What came beyond the gap is as good as the rest.
+    assert!(!receive(&mut line, 6, false) && !line.is_shared());
+}
+
+#[test]
+fn what_still_comes_of_the_consumer_before_counts_for_nothing() {
+    let mut line = Line::new(place(2));
+    receive(&mut line, 3, false);
+    line.renew(Place {
+        made: Some("friday".into()),
+        ..place(0)
+    });
+    assert!(!receive(&mut line, 9, true) && !lacks(&line, 9, true));
+    let known = line.known("orders.*".into(), 7);
+    assert_eq!((known.reach.at(), known.reply), (at(0), None));
+    assert_eq!(known.created.as_deref(), Some("friday"));
+    line.recalled(&recalled(0, Finding::Whole));
+    assert!(!receive(&mut line, 1, false) && !line.is_shared());
+    assert!(receive(&mut line, 3, true));
+}
+
+#[test]
+fn a_recall_knows_what_was_received_and_the_form_of_replies() {
+    let mut line = Line::new(place(2));
+    receive(&mut line, 3, false);
+    let known = line.known("orders.*".into(), 7);
+    assert_eq!(
+        (known.stream, known.consumer),
+        ("ORDERS".into(), "billing".into())
+    );
+    assert_eq!((known.filter.as_str(), known.most), ("orders.*", 7));
+    assert_eq!((known.reach.at(), known.reply), (at(3), Some(REPLY.into())));
+    assert_eq!(known.created.as_deref(), Some("tuesday"));
+}
+
+#[test]
+fn a_consumer_that_is_made_again_starts_at_the_lowest_that_is_unsettled() {
+    let mut line = Line::new(place(2));
+    assert_eq!(line.floor(None), 5);
+    receive(&mut line, 5, false);
+    // What others were given is not known here.
+    assert!(line.is_shared());
+    assert_eq!(line.floor(Some(7)), 4);
+    line.recalled(&recalled(5, Finding::Whole));
+    assert_eq!((line.floor(None), line.floor(Some(7))), (11, 7));
+    for word in [nak(6, "billing"), nak(2, "shipping")] {
+        line.said(&word);
+    }
+    line.said(&Outbound::new(REPLY, ack::ack()));
+    assert_eq!((line.floor(None), line.floor(Some(4))), (6, 4));
+    // It comes again.
+    receive(&mut line, 3, false);
+    assert_eq!(line.floor(None), 11);
+    line.said(&nak(8, "billing"));
+    line.renew(place(9));
+    assert_eq!(line.floor(None), 8);
+    line.renew(Place {
+        created: Some("thursday".into()),
+        ..place(9)
+    });
+    assert_eq!(line.floor(None), 19);
+}
+
+#[test]
+fn a_silent_consumer_is_stuck_when_it_has_messages_and_may_deliver_them() {
+    let mut line = Line::new(place(2));
+    let mut info = ConsumerInfo::default();
+    info.config.max_ack_pending = 2;
+    info.ack_floor = at(1);
+    assert!(!line.looked(&info), "nothing is there");
+    assert_eq!(line.place().settled, 2);
+    info.num_pending = 1;
+    info.num_ack_pending = 1;
+    assert!(line.looked(&info));
+    info.num_ack_pending = 2;
+    assert!(!line.looked(&info), "no more may be unsettled");
+}
