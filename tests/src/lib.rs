@@ -20,7 +20,6 @@ pub mod embedded;
 pub mod failure;
 pub mod matrix;
 pub mod mortal;
-#[cfg(feature = "nats")]
 pub mod operator;
 pub mod outside;
 pub mod peer;

@@ -59,11 +59,12 @@ pub(crate) async fn instances_that_share_a_group_are_told_so(env: Env) {
     let orders = buses[1].topic("orders.placed").unwrap();
     publish_all(&orders, in_turns(50, 20)).await;
     seen.reaches(1_000, &env).await;
-    news(&env, "it is told", &mut heard, |news| match news {
-        News::SharedConsumer { topic } => Some(assert_eq!(&*topic, "orders.placed")),
+    let topic = news(&env, "it is told", &mut heard, |news| match news {
+        News::SharedConsumer { topic } => Some(topic),
         _ => None,
     })
     .await;
+    assert_eq!(&*topic, "orders.placed");
     for subscription in subscriptions {
         subscription.stop().await;
     }

@@ -75,7 +75,7 @@ fn objection(test: &str) -> Option<String> {
     let before = text[..at].trim_end_matches("async ").trim_end();
     let attribute = before.lines().next_back().unwrap_or_default().trim();
     let is_test = attribute.starts_with("#[") && attribute.contains("test");
-    let entry = module.map_or(name.to_owned(), |module| format!("{module}::{name}"));
+    let entry = module.map_or_else(|| name.to_owned(), |module| format!("{module}::{name}"));
     let listed = list.is_some_and(|list| {
         let list = fs::read_to_string(list).unwrap_or_default();
         let is_entry = |line: &str| [&*entry, name].contains(&line.trim().trim_end_matches(','));
