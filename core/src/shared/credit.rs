@@ -205,7 +205,8 @@ impl<T> Credit<T> {
             // AcqRel: pairs with itself in `Permit::fill`, whichever changes the
             // word first. Acquire finds what was filled; Release shows the one who
             // fills later what happened before the sweep.
-            // ordering: credit::a_sweep_or_a_look_finds_the_change
+            // ordering: credit::a_mark_is_not_older_than_its_token,
+            // credit::a_sweep_or_a_look_finds_the_change
             let word = entry.word.fetch_or(0, Ordering::AcqRel);
             let mark = entry.mark.load(Ordering::Relaxed);
             (word == in_flight(word >> 1)).then(|| (Token::new(index, word >> 1), mark))
@@ -388,7 +389,8 @@ impl<'a, T> Permit<'a, T> {
             entry.mark.store(mark, Ordering::Relaxed);
             // Release: pairs with the Acquire in `settle` and in `in_flight`.
             // Acquire: pairs with the Release in `sweep`.
-            // ordering: credit::a_sweep_or_a_look_finds_the_change
+            // ordering: credit::one_settler_wins_and_sees_the_item,
+            // credit::a_sweep_or_a_look_finds_the_change
             entry
                 .word
                 .swap(in_flight(self.generation), Ordering::AcqRel);
