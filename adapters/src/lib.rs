@@ -39,6 +39,7 @@
 //! - [`DeadLetters`]: what was given up, to be looked at and tried again.
 //! - [`News`]: what changes or fails without a caller to tell.
 //! - [`link`], [`runtime`]: what the bus stands on, and how to bring your own.
+//! - [`guarantees`]: what holds, when, and which test shows it.
 
 mod builder;
 mod bus;
@@ -46,6 +47,7 @@ mod config;
 mod dead_letters;
 mod error;
 mod event;
+pub mod guarantees;
 pub mod link;
 mod news;
 mod provision;

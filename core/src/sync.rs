@@ -11,6 +11,10 @@
 //! also orders a reader before the next writer. Nothing in this crate may rely on
 //! that: only "what was written before a value was put in is seen by whoever gets
 //! it out" may be used.
+//!
+//! Each ordering stronger than `Relaxed` has a comment that begins with `ordering:` and
+//! names the loom models that were seen to fail when it is weakened; or, where no model
+//! can see it, `argued` and why it is needed. A test of the models' package reads them.
 
 #[cfg(loom)]
 mod model;

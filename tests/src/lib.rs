@@ -20,6 +20,7 @@ pub mod embedded;
 pub mod failure;
 pub mod matrix;
 pub mod mortal;
+pub mod operator;
 pub mod outside;
 pub mod peer;
 pub mod proxy;

@@ -1,6 +1,7 @@
-//! A network between a client and a server that can be held up and cut, and that counts
-//! the acknowledgements that pass.
+//! A network between a client and a server that can be held up and cut, at any byte, and
+//! that counts the acknowledgements that pass.
 
+use std::collections::VecDeque;
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -28,6 +29,24 @@ pub struct Acks {
     pub reads: usize,
 }
 
+/// How much a connection carries before it breaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ration {
+    /// So many bytes from the client.
+    ToServer(usize),
+    /// So many bytes from the server.
+    ToClient(usize),
+}
+
+impl Ration {
+    const fn bytes(self, to_client: bool) -> Option<usize> {
+        match (self, to_client) {
+            (Self::ToServer(bytes), false) | (Self::ToClient(bytes), true) => Some(bytes),
+            _ => None,
+        }
+    }
+}
+
 #[derive(Debug, Default)]
 struct Shared {
     state: Mutex<State>,
@@ -43,6 +62,8 @@ struct State {
     over: bool,
     acks: Acks,
     open: Vec<TcpStream>,
+    /// Of the connections to come.
+    rations: VecDeque<Ration>,
 }
 
 impl Proxy {
@@ -84,6 +105,19 @@ impl Proxy {
         self.shared.state().held = true;
     }
 
+    /// Breaks all connections. Of the new ones the first gets the first of these rations
+    /// and so on; those after them carry all.
+    pub fn ration(&self, rations: impl IntoIterator<Item = Ration>) {
+        self.shared.state().rations = rations.into_iter().collect();
+        self.cut();
+    }
+
+    /// How many rations are not begun.
+    #[must_use]
+    pub fn rations(&self) -> usize {
+        self.shared.state().rations.len()
+    }
+
     /// Breaks all connections; what was kept is lost. New ones pass.
     pub fn cut(&self) {
         let mut state = self.shared.state();
@@ -119,10 +153,16 @@ impl Shared {
             .open
             .extend([client.try_clone()?, server.try_clone()?]);
         let cuts = state.cuts;
+        let ration = state.rations.pop_front();
         drop(state);
+        let left = |to_client| {
+            let bytes = ration.and_then(|ration| ration.bytes(to_client));
+            bytes.unwrap_or(usize::MAX)
+        };
+        let (to_pass, to_come) = (left(false), left(true));
         let (out, back) = (Arc::clone(self), Arc::clone(self));
-        thread::spawn(move || out.pass(from_client, to_server, cuts, false));
-        thread::spawn(move || back.pass(server, client, cuts, true));
+        thread::spawn(move || out.pass(from_client, to_server, cuts, to_pass, false));
+        thread::spawn(move || back.pass(server, client, cuts, to_come, true));
         Ok(())
     }
 
@@ -137,8 +177,15 @@ impl Shared {
         state.acks.reads += usize::from(acks > 0);
     }
 
-    /// Copies bytes until either side ends.
-    fn pass(&self, mut from: TcpStream, mut to: TcpStream, cuts: u64, to_client: bool) {
+    /// Copies bytes until either side ends, or so many have passed.
+    fn pass(
+        &self,
+        mut from: TcpStream,
+        mut to: TcpStream,
+        cuts: u64,
+        mut left: usize,
+        to_client: bool,
+    ) {
         let mut buffer = [0; 16_384];
         let mut tail = Vec::new();
         while let Ok(len @ 1..) = from.read(&mut buffer) {
@@ -153,7 +200,9 @@ impl Shared {
                 break;
             }
             drop(state);
-            if to.write_all(&buffer[..len]).is_err() {
+            let passed = len.min(left);
+            left -= passed;
+            if to.write_all(&buffer[..passed]).is_err() || left == 0 {
                 break;
             }
         }

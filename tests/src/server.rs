@@ -176,6 +176,14 @@ impl Server {
         self.signal("CONT")
     }
 
+    /// Tells it to send its clients away one by one and to end (SIGUSR2).
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn lame_duck(&self) -> Result<(), Failure> {
+        self.signal("USR2")
+    }
+
     /// Ends it in order and starts it again, on the same port, with its state.
     ///
     /// # Errors

@@ -11,14 +11,14 @@ use jetbus::{
     Builder, Bus, DeadLetterOptions, Delivery, Event, NatsOptions, News, Outcome, PublishError,
     PullNews, Retry, Settle, Stream,
 };
-use jetbus_core::{Outbound, names};
+use jetbus_core::names;
 use jetbus_tests::admin::Admin;
 use jetbus_tests::matrix::Env;
+use jetbus_tests::operator::asked;
 use jetbus_tests::proxy::Proxy;
-use jetbus_tests::raw::Raw;
 use jetbus_tests::server::Cluster;
 use jetbus_tests::support::{Door, Seen, in_order, in_turns, news, publish, publish_all, spawn};
-use jetbus_tests::{Peer as _, Server, on_servers};
+use jetbus_tests::{Server, on_servers};
 use serde_json::Value;
 
 on_servers! {
@@ -327,28 +327,6 @@ async fn acknowledgements_of_many_events_share_writes(env: Env) {
     assert!(reads <= ALL as usize / 10, "{reads} reads");
     deliveries.stop().await;
     bus.close().await;
-}
-
-/// Asks `$JS.API.<what>` of a server, again while it is refused or there is no leader to
-/// answer.
-async fn asked(env: &Env, server: &Server, what: &str, body: &str) -> Value {
-    env.soon(what, async {
-        loop {
-            let mut raw = Raw::connect(&server.address()).unwrap();
-            raw.subscribe("answers");
-            raw.publish(
-                Outbound::new(format!("$JS.API.{what}"), body.to_owned()).with_reply("answers"),
-            );
-            if let Some((_, message)) = raw.next(Duration::from_secs(2))
-                && let Ok(answer) = serde_json::from_slice::<Value>(&message.payload)
-                && answer.get("error").is_none()
-            {
-                return answer;
-            }
-            future::yield_now().await;
-        }
-    })
-    .await
 }
 
 /// The group's durable.

@@ -158,6 +158,7 @@ impl<T> Credit<T> {
         let next = token::next_generation(token.generation());
         // Acquire: pairs with the Release in `Permit::fill`; the room is ours and
         // what was put into it is seen.
+        // ordering: credit::one_settler_wins_and_sees_the_item
         entry
             .word
             .compare_exchange(
@@ -186,6 +187,7 @@ impl<T> Credit<T> {
             // Acquire: pairs with the Release in `Permit::fill`, so that the mark
             // read next is this generation's or a later one's. With a later one's
             // the token is over and settling it finds nothing.
+            // ordering: credit::a_mark_is_not_older_than_its_token
             let word = entry.word.load(Ordering::Acquire);
             let mark = entry.mark.load(Ordering::Relaxed);
             (word == in_flight(word >> 1)).then(|| (Token::new(index, word >> 1), mark))
@@ -203,6 +205,8 @@ impl<T> Credit<T> {
             // AcqRel: pairs with itself in `Permit::fill`, whichever changes the
             // word first. Acquire finds what was filled; Release shows the one who
             // fills later what happened before the sweep.
+            // ordering: credit::a_mark_is_not_older_than_its_token,
+            // credit::a_sweep_or_a_look_finds_the_change
             let word = entry.word.fetch_or(0, Ordering::AcqRel);
             let mark = entry.mark.load(Ordering::Relaxed);
             (word == in_flight(word >> 1)).then(|| (Token::new(index, word >> 1), mark))
@@ -268,8 +272,9 @@ impl<T> Credit<T> {
                 return Err(Refused::Full);
             }
             // Acquire: pairs with the Release in `give_back`: the place counted as
-            // free there is in the queue before we look. (No model fails without
-            // it: the queue's stand-in orders the same two.)
+            // free there is in the queue before we look.
+            // ordering: argued: no model fails without it, for the queue's stand-in
+            // orders the same two.
             match self.control.compare_exchange_weak(
                 seen,
                 seen + 1,
@@ -297,6 +302,7 @@ impl<T> Credit<T> {
         let kept = self.free.push(place);
         debug_assert!(kept.is_ok(), "as many places as slots");
         // Release: pairs with the Acquire in `claim` and in `Idle`.
+        // ordering: credit::idle_sees_what_was_done
         let before = self.control.fetch_sub(1, Ordering::Release);
         let last = before & TAKEN == 1;
         if before & WAITING != 0 || (before & IDLING != 0 && last) {
@@ -383,6 +389,8 @@ impl<'a, T> Permit<'a, T> {
             entry.mark.store(mark, Ordering::Relaxed);
             // Release: pairs with the Acquire in `settle` and in `in_flight`.
             // Acquire: pairs with the Release in `sweep`.
+            // ordering: credit::one_settler_wins_and_sees_the_item,
+            // credit::a_sweep_or_a_look_finds_the_change
             entry
                 .word
                 .swap(in_flight(self.generation), Ordering::AcqRel);
@@ -529,12 +537,14 @@ impl<T> Future for Idle<'_, T> {
         let this = self.get_mut();
         let credit = this.credit;
         // Acquire, here and below: pairs with the Release in `give_back`.
+        // ordering: credit::idle_sees_what_was_done
         if credit.control.load(Ordering::Acquire) & TAKEN == 0 {
             return Poll::Ready(());
         }
         let mut line = credit.line.lock();
         line.for_idle.register(&mut this.ticket, cx.waker());
         // Whoever gives the last place back after this sees the bit.
+        // ordering: credit::idle_sees_what_was_done
         let before = credit.control.fetch_or(IDLING, Ordering::Acquire);
         if before & TAKEN == 0 {
             return Poll::Ready(());

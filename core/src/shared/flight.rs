@@ -140,13 +140,15 @@ impl<E: Clone> Flight<E> {
     }
 
     fn take_off(&self, from: u32) -> bool {
-        // Acquire: pairs with the Release in `land_alone`.
+        // Acquire: pairs with the Release in `land_alone` and in `land`.
+        // ordering: flight::at_most_one_leads
         self.change(from, LEADING, Ordering::Acquire)
     }
 
     /// Lands a leader that nobody followed.
     fn land_alone(&self) -> bool {
         // Release: pairs with the Acquire in `take_off`.
+        // ordering: flight::at_most_one_leads
         self.change(LEADING, IDLE, Ordering::Release)
     }
 
@@ -165,6 +167,7 @@ impl<E: Clone> Flight<E> {
         let landed = if failure.is_some() { FAILED } else { IDLE };
         cabin.failure = failure;
         // Release: pairs with the Acquire in `take_off`.
+        // ordering: flight::at_most_one_of_three_leads
         self.state.swap(landed, Ordering::Release);
         woken
     }

@@ -112,6 +112,7 @@ impl<R> Gate<R> {
         // Release: pairs with the Acquire loads in `is_drained`. The other
         // changes of the word are read-modify-writes, so each leaves this one's
         // release in force for who reads a later value.
+        // ordering: gate::drained_sees_what_was_done_inside
         let before = self.word.fetch_sub(1, Ordering::Release);
         if before & INSIDE == 1 && before & (CLOSING | DRAINED) == CLOSING {
             self.mark_drained();
@@ -201,6 +202,7 @@ impl<R> Gate<R> {
 
     fn is_drained(&self) -> bool {
         // Acquire: pairs with the Release of every `go_out` before the mark.
+        // ordering: gate::drained_sees_what_was_done_inside
         self.word.load(Ordering::Acquire) & DRAINED != 0
     }
 }

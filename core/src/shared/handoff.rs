@@ -90,6 +90,7 @@ impl<J, D> Handoff<J, D> {
         // Acquire pairs with the Release in `leave_place`: who gets a place sees that
         // its last job and completion are out of their queues, which have room for
         // all who have places and for no more.
+        // ordering: handoff::a_freed_place_comes_with_what_was_done
         let place = self
             .taken
             .fetch_update(Ordering::Acquire, Ordering::Relaxed, |taken| {
@@ -106,6 +107,7 @@ impl<J, D> Handoff<J, D> {
         self.jobs.push(job).inspect_err(|_| self.leave_place())?;
         // Release pairs with the Acquire in `take`: who counts this job off finds it
         // in the queue.
+        // ordering: argued in `take`.
         let before = self.word.fetch_add(1, Ordering::Release);
         if before & CLOSED != 0 {
             // The close came between, and the driver may have looked for the last time.
@@ -206,8 +208,9 @@ impl<J, D> Handoff<J, D> {
     fn take(&self, unless: u64) -> Option<J> {
         // Acquire pairs with the Release in `push`: the count says that a job is in the
         // queue, and with it the push is seen. All changes between the two are
-        // read-modify-writes, so the release stays in force. No model can see this
-        // pair, for loom's queue is a lock; the real one could else look empty.
+        // read-modify-writes, so the release stays in force.
+        // ordering: argued: no model can see this pair, for loom's queue is a lock; the
+        // real one could else look empty.
         self.word
             .fetch_update(Ordering::Acquire, Ordering::Relaxed, |word| {
                 (word & JOBS > 0 && word & unless == 0).then(|| word - 1)
@@ -263,6 +266,7 @@ impl<J, D> Handoff<J, D> {
 
     fn leave_place(&self) {
         // Release pairs with the Acquire in `push`.
+        // ordering: handoff::a_freed_place_comes_with_what_was_done
         self.taken.fetch_sub(1, Ordering::Release);
     }
 }

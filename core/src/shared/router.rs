@@ -203,6 +203,7 @@ impl<H> Entry<H> {
     fn is_left(&self) -> bool {
         // Acquire pairs with the Release of every `Inside::drop`: the waiter sees
         // what the runs did. A word that says so cannot change any more.
+        // ordering: router::no_run_starts_after_a_removal_resolved
         self.word.load(Ordering::Acquire) == REMOVED
     }
 }
@@ -221,6 +222,7 @@ struct Inside<'a, H>(&'a Entry<H>);
 impl<H> Drop for Inside<'_, H> {
     fn drop(&mut self) {
         // Release pairs with the Acquire in `is_left`.
+        // ordering: router::no_run_starts_after_a_removal_resolved
         let before = self.0.word.fetch_sub(RUN, Ordering::Release);
         if before == REMOVED | RUN {
             // After the word changed, so that a waiter either sees the word or is seen.

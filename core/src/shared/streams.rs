@@ -85,6 +85,7 @@ impl<V, E: Clone> StreamState<V, E> {
     #[must_use]
     pub fn ready(&self) -> Option<Epoch> {
         // Acquire: pairs with the Release in `Ensuring::ready`.
+        // ordering: streams::ready_shows_what_was_done
         let word = self.word.load(Ordering::Acquire);
         (word & READY != 0).then_some(Epoch(word))
     }
@@ -222,6 +223,7 @@ impl<V, E: Clone> Ensuring<'_, V, E> {
         let learned = Arc::new(Some(Learned { epoch, value }));
         drop(self.stream.learned.swap(learned));
         // Release: pairs with the Acquire in `StreamState::ready`.
+        // ordering: streams::ready_shows_what_was_done
         match self.stream.word.compare_exchange(
             self.begun,
             word,

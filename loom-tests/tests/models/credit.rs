@@ -204,8 +204,8 @@ fn a_mark_is_not_older_than_its_token() {
 /// Invariant: of "change, then sweep" and "fill, then look at what changed", one
 /// sees the other. The change is relaxed here: nothing else orders the two.
 /// Threads: one each. Exhaustive.
-/// Seen to fail: AcqRel in `sweep` made Acquire or Release; AcqRel in `fill` made
-/// Release or Acquire; `in_flight` in place of `sweep`.
+/// Seen to fail: Release in `sweep` dropped; Acquire of the swap in `fill` dropped;
+/// `in_flight` in place of `sweep`.
 fn a_sweep_or_a_look_finds_the_change() {
     exhaustive(|| {
         let credit = window(1);

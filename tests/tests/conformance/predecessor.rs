@@ -1,32 +1,5 @@
 //! What the bus that this one replaces got wrong, and what its users rely on.
-//!
-//! | behaviour | case |
-//! |---|---|
-//! | a slow handler of one key holds no other key of its topic | `keys::different_keys_are_handled_at_once` |
-//! | an event whose handler takes longer than its lease is not handled twice | `settling::a_handler_longer_than_its_lease_is_not_run_twice` |
-//! | nor by a second instance, and its key's order holds | [`a_slow_handler_is_not_overtaken_by_a_second_instance`] |
-//! | a consumer with other settings than the asked ones is refused | `subscription::a_foreign_consumer_that_does_not_fit_is_refused` |
-//! | retries wait, and hold their own key only | `settling::a_failing_key_holds_its_own_events_only` |
-//! | retries end: the event is a dead letter, and its key goes on | [`an_aggregate_that_always_fails_ends_in_the_dead_letters_and_holds_nobody`] |
-//! | a dead letter is stored before its event is settled | `burying::while_a_dead_letter_cannot_be_stored_its_key_waits_and_nothing_is_lost` |
-//! | after a timeout a key goes on only when its handler has ended | `attempts::an_attempt_that_takes_too_long_is_dropped_before_its_key_goes_on` |
-//! | closing acknowledges nothing that was not handled, and deletes no durable | [`closing_keeps_the_durable_and_acknowledges_nothing_that_was_not_handled`] |
-//! | closing lets handlers finish, and what they publish is stored | `settling::a_closing_bus_lets_handlers_finish_and_publish` |
-//! | closing answers the publishes in flight | `closing::closing_answers_what_is_in_flight` |
-//! | nothing runs on after a close | `closing::nothing_runs_on_after_a_close` |
-//! | every closer gets the same report, and publishing is refused after it | `closing::every_closer_gets_the_same_report` |
-//! | a restarted instance goes on where its group was | [`a_closed_instance_that_restarts_goes_on_where_the_group_was`], [`a_dropped_instance_that_restarts_goes_on_where_the_group_was`] |
-//! | the close of one instance is nothing to another | [`the_close_of_one_instance_disturbs_no_other_of_its_group`] |
-//! | at most once is an acknowledgement before the handler | `once::an_event_is_acknowledged_before_it_is_handled_and_runs_once` |
-//! | a subscription that was dropped has given back what waited, and may come again | `settling::dropping_a_subscription_gives_back_what_waits` |
-//! | names of consumers do not collide | [`names_that_look_alike_are_kept_apart`] |
-//! | what is held is bounded, and so is what runs | `keys::limits_of_handlers_and_of_held_events_are_kept` |
-//! | without a server everything is the same | every case, on the embedded broker |
-//! | two failures, then success: three attempts | `settling::a_failing_or_panicking_handler_is_tried_again_in_order` |
-//! | a panic is its own event's affair | [`one_panic_leaves_all_other_events_alone`] |
-//! | after panics the order is what it was | [`aggregates_whose_first_events_panic_are_handled_in_order`] |
-//! | a raw message is handled at most once, or at least once, as asked | [`raw_messages_at_most_once_have_one_attempt`], [`raw_messages_at_least_once_are_tried_again`] |
-//! | events and raw messages of two topics, at once | [`two_topics_at_once_and_the_events_stay_in_order`] |
+//! The table of all of it is in the documentation: `jetbus::guarantees`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::pin::Pin;
