@@ -126,10 +126,7 @@ impl<T> Results<T> {
             is_closed: true,
             channels: BTreeMap::new(),
         }));
-        before
-            .channels
-            .values()
-            .for_each(|channel| channel.close());
+        before.channels.values().for_each(|channel| channel.close());
     }
 
     /// Whether it was closed.
