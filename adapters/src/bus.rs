@@ -38,6 +38,7 @@ use crate::link::NatsOptions;
 use crate::link::{EmbeddedBroker, Link, ServerInfo};
 use crate::news::{NewsStream, Newsroom};
 use crate::publish::{Entrance, Flight, Outcome, Outcomes, PublishStats, Topic};
+use crate::results::{Registrar, Results, ResultsError, ResultsOptions};
 use crate::runtime::Runtime;
 use crate::streams::StreamTable;
 use crate::subscribe::Subscribe;
@@ -83,7 +84,9 @@ pub(crate) struct Inner {
     pub(crate) topics: TopicTable,
     pub(crate) streams: StreamTable,
     pub(crate) subscriptions: Registry,
-    pub(crate) news: Newsroom,
+    pub(crate) news: Arc<Newsroom>,
+    /// Who wants the results of publishes.
+    pub(crate) results: Registrar,
     /// The place of a publish among all, so that what is lost together is sent
     /// again in order.
     order: AtomicU64,
@@ -184,7 +187,64 @@ impl Bus {
     /// How publishes have ended so far.
     #[must_use]
     pub fn publish_stats(&self) -> PublishStats {
-        self.inner().outcomes.stats()
+        PublishStats {
+            results_undelivered: self.inner().results.undelivered(),
+            ..self.inner().outcomes.stats()
+        }
+    }
+
+    /// The results of all events without a tenant that are published from now on: for an
+    /// outbox, which marks its rows by them and need not wait for each receipt. Events
+    /// with a tenant are not among them, whoever reads those.
+    ///
+    /// The place of a result is reserved before anything is sent: an event that has one
+    /// gives exactly one result, however it ends: stored or not, its receipt dropped, its
+    /// caller gone, the bus closed. What fails before that is told to the caller alone,
+    /// and gives none: an event that cannot be encoded, a closed bus, and
+    /// [`PublishError::ResultsUnread`]. Dead letters and redrives of the bus give none
+    /// either.
+    ///
+    /// Read it in a task of its own, or never publish more at once than it has room for:
+    /// beyond that publishers wait until a result is read, in order, up to the publish
+    /// timeout.
+    ///
+    /// # Errors
+    /// When an option is out of bounds, somebody reads these results, or the bus is
+    /// closing.
+    pub fn results(&self, options: ResultsOptions) -> Result<Results, ResultsError> {
+        self.open_results(0, options)
+    }
+
+    /// The results of all events of `tenant` that are published from now on, as
+    /// [`results`](Self::results). Events of a tenant whose results nobody reads give
+    /// none, and never to another.
+    ///
+    /// # Errors
+    /// As [`results`](Self::results), and when `tenant` is 0.
+    pub fn tenant_results(
+        &self,
+        tenant: i64,
+        options: ResultsOptions,
+    ) -> Result<Results, ResultsError> {
+        match tenant {
+            0 => Err(ResultsError::NoTenant),
+            _ => self.open_results(tenant, options),
+        }
+    }
+
+    fn open_results(&self, tenant: i64, options: ResultsOptions) -> Result<Results, ResultsError> {
+        let _open = self
+            .inner()
+            .life
+            .enter()
+            .map_err(|_| ResultsError::Closed)?;
+        self.inner().results.open(tenant, options)
+    }
+
+    /// The tenants whose results are read, in order.
+    #[must_use]
+    pub fn result_tenants(&self) -> Vec<i64> {
+        self.inner().results.tenants()
     }
 
     /// What happens from now on without a caller to tell. Bounded: a listener that
@@ -236,7 +296,9 @@ impl Bus {
             wait_for_link: settings.wait_for_connection,
             seed: next(&random),
         });
+        let news = Arc::new(Newsroom::default());
         let inner = Arc::new(Inner {
+            results: Registrar::new(Arc::clone(&runtime), Arc::clone(&news)),
             topics: TopicTable::new(next(&random)),
             streams: StreamTable::new(),
             runtime,
@@ -253,7 +315,7 @@ impl Bus {
             acks,
             replies,
             subscriptions: Registry::default(),
-            news: Newsroom::default(),
+            news,
             order: AtomicU64::new(0),
             inbox_base,
             inboxes: AtomicU64::new(0),

@@ -63,6 +63,15 @@ pub enum PublishError {
     /// The event of the same key before it may or may not be stored. This one waited
     /// behind it and was not sent: their order would not be known.
     PredecessorUnknown,
+    /// There was no room for its result: those before it were not read in time. Nothing
+    /// was sent, and there is no result. See [`Bus::results`](crate::Bus::results).
+    ResultsUnread {
+        /// How long was waited.
+        waited: Duration,
+    },
+    /// Its caller went away before it was sent; nothing was sent. Only a
+    /// [`PublishResult`](crate::PublishResult) says so.
+    Recalled,
     /// It was handed over and not answered: the server may or may not have stored
     /// it.
     Unknown {
@@ -131,9 +140,11 @@ impl PublishError {
     pub fn class(&self) -> Class {
         match self {
             Self::Invalid(_) | Self::Closed | Self::Unsupported(_) => Class::Terminal,
-            Self::Disconnected | Self::NotSent { .. } | Self::PredecessorUnknown => {
-                Class::Retryable
-            }
+            Self::Disconnected
+            | Self::NotSent { .. }
+            | Self::PredecessorUnknown
+            | Self::ResultsUnread { .. }
+            | Self::Recalled => Class::Retryable,
             Self::Stream(error) => error.class(),
             Self::Refused(error) | Self::Conflict { error, .. } => {
                 if jetbus_core::jetstream::publish::transient(error.err_code) {
@@ -165,6 +176,11 @@ impl fmt::Display for PublishError {
             Self::PredecessorUnknown => {
                 f.write_str("not sent: the event of its key before it may or may not be stored")
             }
+            Self::ResultsUnread { waited } => write!(
+                f,
+                "not sent: there was no room for its result within {waited:?}"
+            ),
+            Self::Recalled => f.write_str("not sent: its caller went away"),
             Self::Unknown { waited } => write!(
                 f,
                 "not answered within {waited:?}: it may or may not be stored"

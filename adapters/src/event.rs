@@ -99,7 +99,8 @@ impl<'a, T> Event<'a, T> {
         self
     }
 
-    /// The tenant it belongs to; 0 for none. Default: 0.
+    /// The tenant it belongs to; 0 for none. Its result goes to who reads those of that
+    /// tenant. Default: 0.
     pub fn tenant(mut self, tenant: i64) -> Self {
         self.tenant = tenant;
         self
@@ -116,6 +117,7 @@ pub struct Raw {
     pub(crate) payload: Bytes,
     pub(crate) headers: Headers,
     pub(crate) id: Option<String>,
+    pub(crate) tenant: i64,
     pub(crate) options: Options,
 }
 
@@ -126,6 +128,7 @@ impl Raw {
             payload: payload.into(),
             headers: Headers::new(),
             id: None,
+            tenant: 0,
             options: Options::default(),
         }
     }
@@ -141,6 +144,13 @@ impl Raw {
     /// else a new UUIDv7, so that a publish can be tried again safely.
     pub fn id(mut self, id: impl Into<String>) -> Self {
         self.id = Some(id.into());
+        self
+    }
+
+    /// The tenant whose results ([`Bus::tenant_results`](crate::Bus::tenant_results)) tell
+    /// how it ends; nothing of it is sent. 0 for none. Default: 0.
+    pub const fn tenant(mut self, tenant: i64) -> Self {
+        self.tenant = tenant;
         self
     }
 }

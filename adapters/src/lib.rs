@@ -33,6 +33,7 @@
 //!
 //! - [`Bus`], [`Builder`]: open, close, configure.
 //! - [`Topic`], [`Event`], [`Raw`], [`Outcome`], [`Receipt`]: publish.
+//! - [`Results`], [`PublishResult`]: how publishes ended, as a stream, for outboxes.
 //! - [`Subscribe`], [`Delivery`], [`Handled`], [`Failure`], [`Layer`], [`Batch`],
 //!   [`Deliveries`], [`Settle`]: handle.
 //! - [`Stream`], [`TopicConfig`]: how events are kept.
@@ -52,6 +53,7 @@ pub mod link;
 mod news;
 mod provision;
 mod publish;
+mod results;
 pub mod runtime;
 mod streams;
 mod subscribe;
@@ -78,6 +80,7 @@ pub use jetbus_core::headers::{HeaderError, Headers};
 pub use jetbus_core::jetstream::api::ApiError;
 pub use jetbus_core::provision::{Difference, ProvisionError};
 pub use jetbus_core::retry::Retry;
+pub use jetbus_core::shared::results::Overflow;
 pub use jetbus_core::subject::NameError;
 pub use jetbus_core::{Time, Timestamp};
 pub use link::EmbeddedBroker;
@@ -85,6 +88,7 @@ pub use link::EmbeddedBroker;
 pub use link::NatsOptions;
 pub use news::{News, NewsStream, PullNews};
 pub use publish::{Outcome, PublishStats, Receipt, Topic};
+pub use results::{PublishResult, Results, ResultsError, ResultsOptions};
 pub use subscribe::{
     Bare, Classes, Deliveries, Delivery, DrainReport, Failure, Handled, Handler, IntoHandled,
     IntoHandledBatch, Layer, Service, Settle, SettleError, Start, Subscribe, Subscription,

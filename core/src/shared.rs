@@ -17,6 +17,7 @@ pub mod directory;
 pub mod flight;
 pub mod gate;
 pub mod handoff;
+pub mod results;
 pub mod router;
 pub mod session;
 pub mod streams;

@@ -121,6 +121,7 @@ fn the_seeds_see_every_kind_of_weather() {
                 },
                 Entry::DeadLettered { .. } => "dead letter",
                 Entry::Redriven { .. } => "redriving",
+                Entry::Result { .. } => "result",
                 Entry::Drained { .. } => "drained",
                 Entry::Restarted { .. } => "restarted",
                 Entry::Leaderless { .. } => "leaderless",
@@ -133,6 +134,7 @@ fn the_seeds_see_every_kind_of_weather() {
                     } => "duplicate",
                     Answer::Unknown => "unknown",
                     Answer::Failed(_) => "not stored",
+                    Answer::Unread => "no room for its result",
                 },
                 _ => continue,
             };
@@ -156,11 +158,17 @@ fn the_seeds_see_every_kind_of_weather() {
         "stored",
         "duplicate",
         "unknown",
+        "result",
     ] {
         let count = seen.get(kind).copied().unwrap_or(0);
         assert!(count >= 10, "{kind}: {count} times in {seen:?}");
     }
-    for kind in ["drained", "restarted", "leaderless"] {
+    for kind in [
+        "drained",
+        "restarted",
+        "leaderless",
+        "no room for its result",
+    ] {
         assert!(seen.contains_key(kind), "no {kind} in {seen:?}");
     }
 }

@@ -74,6 +74,7 @@ impl Hub {
         poll_fn(|cx| self.poll(cx)).await;
         // Whoever comes later sees the end of the session; all others are told here.
         self.bus.session.close();
+        self.bus.results.close();
         self.bus.window.close();
         self.bus.bytes.close();
         self.bus.tell_all(self.bus.runtime.now());

@@ -16,6 +16,7 @@ use crate::bus::Inner;
 use crate::error::{Invalid, PublishError};
 use crate::event::Options;
 use crate::link::Refused;
+use crate::results;
 use crate::streams::StreamEntry;
 
 /// A message that is ready to be handed over.
@@ -29,6 +30,8 @@ pub(super) struct Letter {
     pub(super) order: Option<u64>,
     /// Whether a caller that goes away before it is sent takes it back.
     pub(super) recalled: bool,
+    /// What its result says, if somebody reads it.
+    pub(super) wanted: Option<Box<results::Wanted>>,
 }
 
 /// Where a message goes.
@@ -82,6 +85,7 @@ impl Inner {
             options: Options::default(),
             order: None,
             recalled: false,
+            wanted: None,
         };
         self.check_sendable(letter.len())?;
         let dedupe_window = match stream.with(|ready| ready.dedupe_window) {
@@ -97,18 +101,20 @@ impl Inner {
             dedupe_window,
             may_be_unconfirmed: false,
         };
-        self.depart(letter, None, address, began, deadline).await
+        let nobody = &mut None;
+        self.depart(letter, nobody, None, address, (began, deadline))
+            .await
     }
 
     /// Takes a place in the window and hands the message over, or puts it to the end of
-    /// its `line`.
+    /// its `line`. With it goes the place of its `result`, unless it fails before.
     pub(super) async fn depart(
         &self,
         letter: Letter,
+        result: &mut Option<Box<results::Place>>,
         line: Option<Key>,
         address: Address,
-        began: Time,
-        deadline: Time,
+        (began, deadline): (Time, Time),
     ) -> Result<Receipt, PublishError> {
         let (permit, load) = self.place(letter.len(), began, deadline).await?;
         let order = letter.order.unwrap_or_else(|| self.next_order());
@@ -126,6 +132,7 @@ impl Inner {
             recalled: letter.recalled,
             may_be_unconfirmed: address.may_be_unconfirmed,
             load,
+            result: result.take(),
             done,
         };
         match line {

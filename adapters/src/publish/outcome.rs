@@ -65,6 +65,9 @@ pub struct PublishStats {
     pub rejected: u64,
     /// [`PublishError::Unknown`].
     pub unknown: u64,
+    /// Results of which the stream was dropped before they were read. Those of publishes
+    /// under way at that time are counted once all of them have ended.
+    pub results_undelivered: u64,
 }
 
 const STORED: usize = 0;
@@ -112,6 +115,7 @@ impl Outcomes {
             unconfirmed: counts[UNCONFIRMED],
             rejected: counts[REJECTED],
             unknown: counts[UNKNOWN],
+            results_undelivered: 0,
         }
     }
 }
@@ -135,14 +139,22 @@ enum State {
 /// that is, it becomes news.
 pub(super) struct Failed {
     error: Option<PublishError>,
+    /// Whether a result tells it, however it is read.
+    has_result: bool,
     topic: Subject,
     bus: Arc<Inner>,
 }
 
 impl Failed {
-    pub(super) fn new(bus: &Arc<Inner>, topic: Subject, error: PublishError) -> Self {
+    pub(super) fn new(
+        bus: &Arc<Inner>,
+        topic: Subject,
+        error: PublishError,
+        has_result: bool,
+    ) -> Self {
         Self {
             error: Some(error),
+            has_result,
             topic,
             bus: Arc::clone(bus),
         }
@@ -156,7 +168,9 @@ impl Failed {
 
 impl Drop for Failed {
     fn drop(&mut self) {
-        if let Some(error) = self.error.take() {
+        if let Some(error) = self.error.take()
+            && !self.has_result
+        {
             self.bus.news.tell(&News::PublishFailed {
                 topic: self.topic.as_str().into(),
                 error: Arc::new(error),

@@ -17,6 +17,7 @@ use super::outcome::{Leaving, Outcome, Receipt};
 use crate::bus::{Bus, Inner};
 use crate::error::{Invalid, PublishError, StreamError, TopicError};
 use crate::event::{Event, Options, Raw};
+use crate::results::{Place, Wanted};
 use crate::streams::{Ready, StreamEntry};
 use crate::topics::{Kept, TopicState};
 
@@ -140,8 +141,16 @@ impl Topic {
         headers
             .append(MESSAGE_ID, &envelope::message_id(id, self.name()))
             .map_err(|error| invalid(Invalid::Header(error)))?;
+        let wanted = self.bus.inner().results.wanted(event.tenant, || Wanted {
+            event_id: id.into(),
+            topic: self.name().into(),
+            key: Some(Arc::from(&*event.key)),
+            event_type: Some(Arc::from(&*event.kind)),
+            tenant: event.tenant,
+        });
         let key = (!event.options.unordered).then(|| Arc::from(&*event.key));
-        self.seal(headers, payload, key, event.options.clone())
+        let letter = self.seal(headers, payload, key, event.options.clone())?;
+        Ok(Letter { wanted, ..letter })
     }
 
     fn letter_of(&self, message: Raw) -> Result<Letter, PublishError> {
@@ -149,6 +158,7 @@ impl Topic {
             payload,
             mut headers,
             id,
+            tenant,
             options,
         } = message;
         let named = match id {
@@ -167,9 +177,17 @@ impl Topic {
             let blank = NameError::new(MESSAGE_ID, id, "it must not be blank");
             return Err(invalid(Invalid::Id(blank)));
         }
-        let key = headers.get(envelope::KEY_HEADER).map(Arc::from);
+        let key: Option<Arc<str>> = headers.get(envelope::KEY_HEADER).map(Arc::from);
+        let wanted = self.bus.inner().results.wanted(tenant, || Wanted {
+            event_id: headers.get(MESSAGE_ID).unwrap_or_default().into(),
+            topic: self.name().into(),
+            key: key.clone(),
+            event_type: None,
+            tenant,
+        });
         let key = key.filter(|_| !options.unordered);
-        self.seal(headers, payload, key, options)
+        let letter = self.seal(headers, payload, key, options)?;
+        Ok(Letter { wanted, ..letter })
     }
 
     /// Adds what the options and the hook of the trace context say.
@@ -196,6 +214,7 @@ impl Topic {
             options,
             order: None,
             recalled: false,
+            wanted: None,
         })
     }
 
@@ -238,11 +257,29 @@ impl Topic {
         result
     }
 
-    async fn hand_in(&self, letter: Letter) -> Result<Receipt, PublishError> {
+    /// Reserves the place of its result, and settles it if it fails here.
+    async fn hand_in(&self, mut letter: Letter) -> Result<Receipt, PublishError> {
         let bus = self.bus.inner();
         let _open = bus.publishing.enter().map_err(|_| PublishError::Closed)?;
         let began = bus.runtime.now();
         let deadline = began + bus.settings.publish_timeout;
+        let mut place = bus.admit(letter.wanted.take(), began, deadline).await?;
+        let receipt = self.forward(letter, &mut place, began, deadline).await;
+        if let (Err(error), Some(place)) = (&receipt, place) {
+            place.settle(Err(error.clone()));
+        }
+        receipt
+    }
+
+    /// Takes it to its stream; the place of its result goes with it.
+    async fn forward(
+        &self,
+        letter: Letter,
+        place: &mut Option<Box<Place>>,
+        began: Time,
+        deadline: Time,
+    ) -> Result<Receipt, PublishError> {
+        let bus = self.bus.inner();
         let (kept, unordered, may_be_unconfirmed) = self.state.with(|version| {
             let config = version.config.as_deref();
             (
@@ -253,7 +290,7 @@ impl Topic {
         });
         let Kept::In(stream) = kept else {
             options::check_ephemeral(&letter.options)?;
-            return self.unacknowledged(&letter, began, deadline).await;
+            return self.unacknowledged(&letter, place, began, deadline).await;
         };
         let len = letter.len();
         bus.check_sendable(len)?;
@@ -263,7 +300,7 @@ impl Topic {
             None => match self.ensure(&stream, deadline, may_be_unconfirmed).await {
                 Ok(ready) => self.address(&letter.options, &ready)?,
                 Err(error) if may_be_unconfirmed && error.is_unavailable() => {
-                    return self.unacknowledged(&letter, began, deadline).await;
+                    return self.unacknowledged(&letter, place, began, deadline).await;
                 }
                 Err(error) => return Err(PublishError::Stream(error)),
             },
@@ -277,7 +314,8 @@ impl Topic {
             dedupe_window,
             may_be_unconfirmed,
         };
-        bus.depart(letter, line, address, began, deadline).await
+        bus.depart(letter, place, line, address, (began, deadline))
+            .await
     }
 
     /// Where a message goes, and how long its id is remembered there.
@@ -309,6 +347,7 @@ impl Topic {
     async fn unacknowledged(
         &self,
         letter: &Letter,
+        place: &mut Option<Box<Place>>,
         began: Time,
         deadline: Time,
     ) -> Result<Receipt, PublishError> {
@@ -322,6 +361,9 @@ impl Topic {
             }) {
                 Ok(()) => {
                     bus.outcomes.count(&Ok(Outcome::Unconfirmed));
+                    if let Some(place) = place.take() {
+                        place.settle(Ok(Outcome::Unconfirmed));
+                    }
                     return Ok(Receipt::known(Outcome::Unconfirmed));
                 }
                 Err(refused) => refused,

@@ -17,6 +17,7 @@ use super::outcome::{Failed, Outcome};
 use crate::bus::{ATTEMPT, Inner};
 use crate::error::PublishError;
 use crate::link::Refused;
+use crate::results;
 use crate::streams::StreamEntry;
 
 /// A publish on its way: what is needed to send it again, and whom to tell.
@@ -39,6 +40,8 @@ pub(crate) struct Flight {
     /// Whether it may go without acknowledgement while JetStream is not there.
     pub(crate) may_be_unconfirmed: bool,
     pub(super) load: Load,
+    /// Where its result goes, if somebody reads it.
+    pub(super) result: Option<Box<results::Place>>,
     pub(super) done: oneshot::Sender<Result<Outcome, Failed>>,
 }
 
@@ -68,9 +71,30 @@ impl Flight {
         bus.outcomes.count(&result);
         // Whoever is told finds room.
         drop(self.load);
-        let result = result.map_err(|error| Failed::new(bus, self.subject, error));
+        let has_result = self.result.is_some();
+        if let Some(place) = self.result {
+            place.settle(result.clone());
+        }
+        let failed = |error| Failed::new(bus, self.subject, error, has_result);
+        let result = result.map_err(failed);
         // Nobody waits: a failure tells the news when it is dropped here.
         drop(self.done.send(result));
+    }
+
+    /// It fails before it is in its place: its caller is told by the call.
+    fn refuse(self, error: PublishError) -> PublishError {
+        if let Some(place) = self.result {
+            place.settle(Err(error.clone()));
+        }
+        error
+    }
+
+    /// Whether the link took it, now; whether it had before.
+    fn set_sent(&mut self, sent: bool) -> bool {
+        if let Some(place) = &mut self.result {
+            place.set_sent(sent);
+        }
+        std::mem::replace(&mut self.sent, sent)
     }
 
     /// Whether its caller left before it was sent, and so took it back.
@@ -160,10 +184,13 @@ impl Inner {
             && !self
                 .session
                 .with(|current| matches!(current, Current::Closed));
-        match is_kept || self.window.settle(token).is_none() {
-            // In line, or told already.
-            true => Ok(()),
-            false => Err(PublishError::Closed),
+        if is_kept {
+            return Ok(());
+        }
+        match self.window.settle(token) {
+            // Told already.
+            None => Ok(()),
+            Some((flight, _permit)) => Err(flight.refuse(PublishError::Closed)),
         }
     }
 
@@ -204,8 +231,12 @@ impl Inner {
                 return Ok(());
             };
             (flight, permit) = (back.flight, back.permit);
-            self.wait_out(back.refused, flight.began, flight.retry.deadline)
-                .await?;
+            let waited = self
+                .wait_out(back.refused, flight.began, flight.retry.deadline)
+                .await;
+            if let Err(error) = waited {
+                return Err(flight.refuse(error));
+            }
         }
     }
 
@@ -233,7 +264,7 @@ impl Inner {
         };
         let mark = (now + ATTEMPT).min(flight.retry.deadline);
         flight.refusal = None;
-        let before = std::mem::replace(&mut flight.sent, true);
+        let before = flight.set_sent(true);
         if !before {
             flight.retry.begin(now);
         }
@@ -255,7 +286,7 @@ impl Inner {
             Ok(()) => Ok(()),
             Err(refused) => match self.window.settle(token) {
                 Some((mut flight, permit)) => {
-                    flight.sent = before;
+                    flight.set_sent(before);
                     Err(Box::new(Back {
                         flight,
                         permit,

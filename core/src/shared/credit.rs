@@ -248,6 +248,14 @@ impl<T> Credit<T> {
         }
     }
 
+    /// Whether it is closed and no place is taken: nothing is in flight, and nothing
+    /// will be. It lasts.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        // Acquire: pairs with the Release in `give_back`, as in `Idle`.
+        self.control.load(Ordering::Acquire) & (CLOSED | TAKEN) == CLOSED
+    }
+
     /// How many places are taken at this moment, in flight or about to be.
     #[must_use]
     pub fn taken(&self) -> usize {

@@ -23,6 +23,7 @@ mod directory;
 mod flight;
 mod gate;
 mod handoff;
+mod results;
 mod router;
 mod session;
 mod streams;
@@ -47,6 +48,7 @@ const PARTS: &[&[Model]] = &[
     flight::MODELS,
     gate::MODELS,
     handoff::MODELS,
+    results::MODELS,
     router::MODELS,
     session::MODELS,
     streams::MODELS,

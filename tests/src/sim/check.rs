@@ -16,6 +16,7 @@ mod order;
 mod publish_order;
 mod publishing;
 mod repeating;
+mod results;
 mod runs;
 
 pub use accounting::Accounts;
@@ -139,6 +140,22 @@ pub enum Violation {
         /// The call.
         call: u64,
     },
+    /// The results of an event are not what those who published it were answered.
+    Results {
+        /// The bus.
+        bus: usize,
+        /// Whose results.
+        tenant: i64,
+        /// The event.
+        event: u64,
+    },
+    /// A stream of results did not come to its end.
+    ResultsEndless {
+        /// The bus.
+        bus: usize,
+        /// Whose results.
+        tenant: i64,
+    },
     /// A publish failed, or was not answered by the server, though nothing stood in
     /// its way.
     FailedInCalm {
@@ -203,6 +220,7 @@ pub fn check(history: &History) -> Vec<Violation> {
     publishing::answers(history, &mut found);
     publishing::creation(history, &mut found);
     publish_order::check(history, &mut found);
+    results::check(history, &mut found);
     ending::closing(history, &mut found);
     ending::drains(history, &runs, &mut found);
     ending::memory(history, &mut found);

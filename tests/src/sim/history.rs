@@ -20,6 +20,10 @@ pub enum Entry {
         call: u64,
         /// Whose call: one after the other.
         publisher: u64,
+        /// On which bus.
+        bus: usize,
+        /// Of which tenant.
+        tenant: i64,
         /// What is published.
         event: u64,
         /// The topic.
@@ -33,6 +37,33 @@ pub enum Entry {
         call: u64,
         /// How.
         answer: Answer,
+    },
+    /// Somebody reads the results of a bus from now on.
+    Reading {
+        /// Which bus.
+        bus: usize,
+        /// Of which tenant.
+        tenant: i64,
+    },
+    /// A result was read.
+    Result {
+        /// Of which bus.
+        bus: usize,
+        /// By the reader of which tenant.
+        tenant: i64,
+        /// Of which event.
+        event: u64,
+        /// The topic.
+        topic: String,
+        /// What it says.
+        answer: Answer,
+    },
+    /// The results came to their end.
+    ReadAll {
+        /// Of which bus.
+        bus: usize,
+        /// Of which tenant.
+        tenant: i64,
     },
     /// A handler started.
     Started {
@@ -219,7 +250,7 @@ pub struct Passage {
 }
 
 /// How a publish was answered.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Answer {
     /// Stored, now or by an earlier call.
     Stored {
@@ -234,6 +265,8 @@ pub enum Answer {
     Unknown,
     /// It is not stored, for this reason.
     Failed(String),
+    /// It is not stored: there was no room for its result.
+    Unread,
 }
 
 /// How a run of a handler ended.

@@ -44,6 +44,8 @@ pub struct Plan {
     pub held: usize,
     /// The lease of an event.
     pub ack_wait: Duration,
+    /// Room for the results of publishes, where those are read.
+    pub results: Option<usize>,
     /// How many of a thousand subscriptions are streams of deliveries, settled by
     /// hand.
     pub by_hand: u32,
@@ -155,6 +157,9 @@ impl Plan {
         let forgotten = millis(*pick(&mut rng, &[0, 0, 100]));
         let leaderless = stormy && rng.chance(200);
         let drains = millis(*pick(&mut rng, &[0, 100, 2_000]));
+        // Chance of its own: all else is the same with results and without.
+        let mut other = Rng::new(seed ^ 0x0b0e);
+        let room = usize::try_from(other.between(1, 40)).unwrap_or(1);
         Self {
             seed,
             buses,
@@ -171,6 +176,7 @@ impl Plan {
             concurrency: usize::try_from(rng.between(1, 16)).unwrap_or(1),
             held,
             ack_wait: millis(rng.between(1_000, 4_000)),
+            results: other.chance(500).then_some(room),
             by_hand: *pick(&mut rng, &[0, 300, 1_000]),
             solo: rng.chance(250),
             close_timeout: millis(*pick(&mut rng, &[300, 3_000, 10_000])),
@@ -205,7 +211,7 @@ fn handlings(
     handlings
 }
 
-fn pick<'a, T>(rng: &mut Rng, choice: &'a [T]) -> &'a T {
+pub(super) fn pick<'a, T>(rng: &mut Rng, choice: &'a [T]) -> &'a T {
     &choice[usize::try_from(rng.below(choice.len() as u64)).unwrap_or(0)]
 }
 

@@ -26,6 +26,7 @@ use super::runtime::{Sim, Stuck};
 mod handle;
 mod publish;
 mod reader;
+mod results;
 mod unrest;
 mod watch;
 
@@ -264,6 +265,7 @@ impl World {
     /// Lets it storm around a bus, publishes there and handles.
     async fn begin(&self, process: &Process, end: Time, work: &Work) {
         let Shared { plan, sim, .. } = &*self.0;
+        results::start(self, process);
         process.link.set_faults(plan.faults);
         if let Some(stays) = plan.stays {
             let (link, gone) = (Arc::clone(&process.link), plan.gone);
@@ -273,10 +275,10 @@ impl World {
             );
         }
         for _ in 0..plan.publishers {
-            let (world, bus) = (self.clone(), process.bus.clone());
+            let (world, bus, number) = (self.clone(), process.bus.clone(), process.number);
             work.spawn(
                 sim,
-                Box::pin(async move { publish::run(&world, &bus).await }),
+                Box::pin(async move { publish::run(&world, &bus, number).await }),
             );
         }
         let (bus, number) = (process.bus.clone(), process.number);

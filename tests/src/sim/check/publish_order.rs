@@ -23,6 +23,7 @@ pub(super) fn check(history: &History, found: &mut Vec<Violation>) {
                 event,
                 topic,
                 key,
+                ..
             } => {
                 let is_new = published.insert((*event, topic));
                 if let Some(key) = key {

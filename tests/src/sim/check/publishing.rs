@@ -38,7 +38,7 @@ pub(super) fn answers(history: &History, found: &mut Vec<Violation>) {
         .filter(|(_, _, answers)| {
             answers
                 .iter()
-                .any(|answer| !matches!(answer, Answer::Failed(_)))
+                .any(|answer| !matches!(answer, Answer::Failed(_) | Answer::Unread))
         })
         .map(|(event, topic, _)| (*event, *topic))
         .collect();
@@ -63,7 +63,7 @@ pub(super) fn answers(history: &History, found: &mut Vec<Violation>) {
                     found.push(Violation::FalselyStored { call });
                 }
             }
-            Answer::Failed(_) => {
+            Answer::Failed(_) | Answer::Unread => {
                 let what = (*event, *topic);
                 if held.contains_key(&what) && !may_store.contains(&what) {
                     found.push(Violation::FalselyFailed { call });

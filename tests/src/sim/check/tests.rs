@@ -19,6 +19,8 @@ fn published(call: u64, event: u64) -> Entry {
     Entry::Published {
         call,
         publisher: call,
+        bus: 0,
+        tenant: 0,
         event,
         topic: "t".into(),
         key: Some("k".into()),
@@ -313,6 +315,73 @@ fn untrue_answers_are_found() {
     assert_eq!(check(&replaced(&answered(1, 1), &[unknown])), []);
 }
 
+fn result(event: u64, answer: Answer) -> Entry {
+    Entry::Result {
+        bus: 0,
+        tenant: 0,
+        event,
+        topic: "t".into(),
+        answer,
+    }
+}
+
+#[test]
+fn results_that_are_not_the_answers_are_found() {
+    let stored = |sequence| {
+        let Entry::Answered { answer, .. } = answered(sequence, sequence) else {
+            unreachable!("it is an answer")
+        };
+        answer
+    };
+    let read = |results: Vec<Entry>, ends: bool| {
+        changed(|entries| {
+            let (bus, tenant) = (0, 0);
+            entries.insert(0, Entry::Reading { bus, tenant });
+            entries.extend(results);
+            entries.extend(ends.then_some(Entry::ReadAll { bus, tenant }));
+        })
+    };
+    let [one, two] = [1, 2].map(|n| result(n, stored(n)));
+    let wrong = |event| Violation::Results {
+        bus: 0,
+        tenant: 0,
+        event,
+    };
+    let good = vec![two.clone(), one.clone()];
+    assert_eq!(check(&read(good.clone(), true)), []);
+    let endless = Violation::ResultsEndless { bus: 0, tenant: 0 };
+    assert_eq!(check(&read(good, false)), [endless]);
+    let missing = vec![one.clone()];
+    assert_eq!(check(&read(missing, true)), [wrong(2)]);
+    let twice = vec![one.clone(), two.clone(), two.clone()];
+    assert_eq!(check(&read(twice, true)), [wrong(2)]);
+    let another = vec![one.clone(), result(2, Answer::Unknown)];
+    assert_eq!(check(&read(another, true)), [wrong(2)]);
+    let made_up = vec![one.clone(), two.clone(), result(3, stored(2))];
+    assert_eq!(check(&read(made_up, true)), [wrong(3)]);
+    // Told that the bus is closed, a call may have had a place, or not; told that there
+    // was no room it had none.
+    let closed = Answer::Failed(jetbus::PublishError::Closed.to_string());
+    let ending = |answer: &Answer, results: Vec<Entry>| {
+        let mut history = read(results, true);
+        let called = |entry| (Time::ZERO, entry);
+        let last = history.entries.len() - 1;
+        let answered = Entry::Answered {
+            call: 9,
+            answer: answer.clone(),
+        };
+        let calls = [called(published(9, 9)), called(answered)];
+        history.entries.splice(last..last, calls);
+        check(&history)
+    };
+    let both = vec![one, two];
+    let three = |answer: &Answer| [both.clone(), vec![result(9, answer.clone())]].concat();
+    assert_eq!(ending(&closed, both.clone()), []);
+    assert_eq!(ending(&closed, three(&closed)), []);
+    assert_eq!(ending(&Answer::Unread, both.clone()), []);
+    assert_eq!(ending(&Answer::Unread, three(&Answer::Unread)), [wrong(9)]);
+}
+
 #[test]
 fn a_publish_that_is_not_stored_in_a_calm_is_found() {
     let unknown = Entry::Answered {
@@ -332,6 +401,8 @@ fn publishes_stored_in_another_order_are_found() {
         };
         Entry::Published {
             call,
+            bus: 0,
+            tenant: 0,
             publisher: 1,
             event,
             topic,

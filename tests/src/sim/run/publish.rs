@@ -5,8 +5,13 @@ use std::future::Future;
 use jetbus::{Bus, Event, Headers, Outcome, PublishError, Raw, Receipt, Topic};
 
 use super::super::history::{Answer, Entry};
+use super::super::plan::pick;
 use super::World;
 use super::handle::Payload;
+use super::results::TENANTS;
+
+/// A bus, and one of its publishers.
+type Publisher = (usize, u64);
 
 /// What one call publishes.
 #[derive(Clone)]
@@ -16,10 +21,11 @@ struct Message {
     key: Option<String>,
     /// An id of ours, so that it can be published again.
     named: bool,
+    tenant: i64,
 }
 
 /// Publishes a publisher's share of events.
-pub(super) async fn run(world: &World, bus: &Bus) {
+pub(super) async fn run(world: &World, bus: &Bus, number: usize) {
     let plan = &world.0.plan;
     let topics: Vec<Topic> = plan
         .topics
@@ -31,7 +37,7 @@ pub(super) async fn run(world: &World, bus: &Bus) {
         plan.topics.len(),
         "topics are resolved without the server"
     );
-    let publisher = world.number();
+    let publisher = (number, world.number());
     let waits = world.with_rng(|rng| rng.chance(400));
     let mut receipts: Vec<(u64, Receipt)> = Vec::new();
     for _ in 0..plan.events {
@@ -78,13 +84,18 @@ fn choose(world: &World) -> Message {
             event: world.number(),
             topic,
             key: (!keyless).then(|| format!("key-{key}")),
-            named: rng.chance(600),
+            // Results are known by their ids.
+            named: rng.chance(600) || plan.results.is_some(),
+            tenant: match plan.results {
+                Some(_) => *pick(rng, &[TENANTS[0], TENANTS[1], 2]),
+                None => 0,
+            },
         }
     })
 }
 
 /// A publish that waits for its outcome.
-async fn whole(world: &World, publisher: u64, topic: &Topic, message: &Message) -> Answer {
+async fn whole(world: &World, publisher: Publisher, topic: &Topic, message: &Message) -> Answer {
     let call = begin(world, publisher, message);
     let outcome = if world.0.plan.topics[message.topic].raw {
         topic.publish_raw(raw(message)).await
@@ -117,7 +128,7 @@ fn send<'a>(
 
 fn event(message: &Message) -> Event<'_, Payload> {
     let key = message.key.as_deref().unwrap_or_default();
-    let event = Event::new(key, "Simulated", Payload { n: message.event });
+    let event = Event::new(key, "Simulated", Payload { n: message.event }).tenant(message.tenant);
     match message.named {
         true => event.id(format!("event-{}", message.event)),
         false => event,
@@ -131,18 +142,22 @@ fn raw(message: &Message) -> Raw {
             .append("X-Aggregate-ID", key)
             .expect("a plain value");
     }
-    let raw = Raw::new(message.event.to_string()).headers(headers);
+    let raw = Raw::new(message.event.to_string())
+        .headers(headers)
+        .tenant(message.tenant);
     match message.named {
         true => raw.id(format!("raw-{}", message.event)),
         false => raw,
     }
 }
 
-fn begin(world: &World, publisher: u64, message: &Message) -> u64 {
+fn begin(world: &World, (bus, publisher): Publisher, message: &Message) -> u64 {
     let call = world.number();
     world.0.log.add(Entry::Published {
         call,
         publisher,
+        bus,
+        tenant: message.tenant,
         event: message.event,
         topic: world.0.plan.topics[message.topic].name.into(),
         key: message.key.clone(),
@@ -155,7 +170,7 @@ fn end(world: &World, call: u64, outcome: Result<Outcome, PublishError>) {
     world.0.log.add(Entry::Answered { call, answer });
 }
 
-fn read(outcome: Result<Outcome, PublishError>) -> Answer {
+pub(super) fn read(outcome: Result<Outcome, PublishError>) -> Answer {
     match outcome {
         Ok(Outcome::Stored { stream, sequence }) => Answer::Stored {
             stream: (&*stream).into(),
@@ -169,6 +184,7 @@ fn read(outcome: Result<Outcome, PublishError>) -> Answer {
         },
         Ok(other) => Answer::Failed(format!("{other:?}")),
         Err(PublishError::Unknown { .. }) => Answer::Unknown,
+        Err(PublishError::ResultsUnread { .. }) => Answer::Unread,
         Err(error) => Answer::Failed(error.to_string()),
     }
 }
