@@ -58,6 +58,7 @@ mod batches;
 mod failures;
 mod giving_back;
 mod held;
+mod index;
 mod leases;
 mod receiving;
 mod recent;
@@ -65,14 +66,12 @@ mod running;
 mod share;
 mod words;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::time::Duration;
-
-use bytes::Bytes;
-use foldhash::fast::FixedState;
 
 use self::batches::Batches;
 use self::held::{Held, Identity, State};
+use self::index::Index;
 use self::recent::{Recent, Verdict};
 use self::share::Shares;
 pub use self::words::{
@@ -83,6 +82,7 @@ use crate::jetstream::ack;
 use crate::keyed::{Id, Keyed};
 use crate::random::Random;
 use crate::{Outbound, Subject, Time};
+use bytes::Bytes;
 
 /// How many windows of settled messages are remembered: a server of one replica that is
 /// killed forgets the acknowledgements of its last tenth of a second, and delivers
@@ -95,7 +95,7 @@ pub struct Delivery<T> {
     config: Config,
     random: Random,
     keyed: Keyed<Key, Held<T>>,
-    table: HashMap<Identity, Id, FixedState>,
+    table: Index<Id>,
     settled: Recent<Verdict>,
     /// Of messages given back that no place waits for: deliveries that are no sign of
     /// a crash.
@@ -132,7 +132,7 @@ impl<T: Clone> Delivery<T> {
         Self {
             config,
             keyed: Keyed::new(random.next()),
-            table: HashMap::with_hasher(FixedState::with_seed(random.next())),
+            table: Index::new(config.window.saturating_mul(3), random.next()),
             settled: Recent::new(config.window.saturating_mul(REMEMBERED), random.next()),
             pardoned: Recent::new(config.window, random.next()),
             newest: 0,
@@ -289,6 +289,12 @@ impl<T: Clone> Delivery<T> {
         }
         let ready = self.keyed.first_ready().is_some();
         self.batches.advance(now, ready);
+    }
+
+    /// What is held or waited for by this name.
+    fn known(&mut self, identity: &Identity) -> Option<Id> {
+        let all = self.keyed.iter().map(|(id, held)| (held.identity(), id));
+        self.table.get(identity, all)
     }
 
     /// Takes it out; its key goes on.

@@ -3,9 +3,9 @@
 //! Items of one key come out one at a time, in order; a head that was handed out
 //! holds its successors until it is [finished](Keyed::finish), and a
 //! [parked](Keyed::park) head holds them until its time. Only who
-//! [asks for them](Keyed::hand_out) gets successors together with their head. Keys never wait for each
-//! other: they are compared as they are, not by hash. An item without a key waits
-//! for nothing.
+//! [asks for them](Keyed::hand_out) gets successors together with their head. Keys
+//! never wait for each other: they are compared as they are, not by hash. An item
+//! without a key waits for nothing.
 //!
 //! The owner bounds how many items are held. Memory follows the most items held
 //! at once, never the keys ever seen. Every operation takes constant time, except
@@ -15,7 +15,7 @@
 mod list;
 
 use std::cmp::Ordering;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, hash_map};
 use std::hash::Hash;
 
 use foldhash::fast::FixedState;
@@ -234,6 +234,12 @@ impl<K: Clone + Eq + Hash, T> Keyed<K, T> {
         self.item(id).is_some() && self.slots[id.index].links[LANE].prev().is_none()
     }
 
+    /// Whether `id` is the only one of its key, or has none.
+    #[must_use]
+    pub fn is_alone(&self, id: Id) -> bool {
+        self.is_head(id) && self.slots[id.index].links[LANE].next().is_none()
+    }
+
     /// Takes the item out, wherever it is in its queue. When it was the head, its
     /// successor may run.
     pub fn finish(&mut self, id: Id) -> Option<T> {
@@ -241,18 +247,21 @@ impl<K: Clone + Eq + Hash, T> Keyed<K, T> {
         let index = id.index;
         self.leave_phase(index);
         let entry = self.slots[index].entry.take()?;
-        if let Some(key) = &entry.key
-            && let Some(lane) = self.lanes.get_mut(key)
+        if let Some(key) = entry.key
+            && let hash_map::Entry::Occupied(mut lane) = self.lanes.entry(key)
         {
-            let was_head = lane.list.first() == Some(index);
-            lane.list.unlink(&mut self.slots, LANE, index);
-            lane.len -= 1;
-            match lane.list.first() {
-                None => drop(self.lanes.remove(key)),
-                Some(head) if was_head && self.phase(head) == Some(Phase::Held) => {
-                    self.set_ready(head);
-                }
-                Some(_) => {}
+            let Lane { list, len } = lane.get_mut();
+            let was_head = list.first() == Some(index);
+            list.unlink(&mut self.slots, LANE, index);
+            *len -= 1;
+            let head = list.first();
+            if head.is_none() {
+                lane.remove();
+            }
+            if let Some(head) = head.filter(|_| was_head)
+                && self.phase(head) == Some(Phase::Held)
+            {
+                self.set_ready(head);
             }
         }
         let slot = &mut self.slots[index];

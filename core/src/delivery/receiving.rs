@@ -13,7 +13,7 @@ impl<T: Clone> Delivery<T> {
     pub(super) fn received(&mut self, now: Time, key: Option<Key>, mut held: Held<T>) {
         if !self.is_new(&held) {
             let identity = held.identity();
-            if let Some(&id) = self.table.get(&identity) {
+            if let Some(id) = self.known(&identity) {
                 self.received_again(now, id, held);
                 return;
             }
@@ -117,9 +117,9 @@ impl<T: Clone> Delivery<T> {
         self.newest = self.newest.max(stream_seq);
         let identity = held.identity();
         held.pardoned = self.pardoned.get(identity).unwrap_or_default();
-        if let Some(known) = self.table.get(&identity) {
+        if let Some(known) = self.known(&identity) {
             // Waited for already; this delivery was no sign of a crash, either.
-            if let Some(away) = self.keyed.item_mut(*known).filter(|held| held.is_away()) {
+            if let Some(away) = self.keyed.item_mut(known).filter(|held| held.is_away()) {
                 away.delivered_again(held.meta);
             }
             return;
@@ -169,7 +169,7 @@ impl<T: Clone> Delivery<T> {
             let ordinary = !redriven && !other.redriven;
             ordinary.then(|| (true, stream_seq).cmp(&(!other.gone, other.meta.stream_seq)))
         });
-        self.table.insert(identity, id);
+        self.table.add(identity, id);
         if let Some((head, held)) = self.shares.comes(&self.keyed, id) {
             self.backlogged(head, held);
         }

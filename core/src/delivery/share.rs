@@ -44,7 +44,8 @@ impl Shares {
     /// `id` was added. The head of its key and how many it holds, when that is to be
     /// told.
     pub(super) fn comes<T>(&mut self, keyed: &Keyed<Key, Held<T>>, id: Id) -> Option<(Id, usize)> {
-        if keyed.len() < self.share {
+        // Most have a key of their own: nothing is looked up for them.
+        if keyed.len() < self.share || self.share > 1 && keyed.is_alone(id) {
             return None;
         }
         let key = keyed.key(id)?;

@@ -35,11 +35,16 @@ impl Meta {
     /// `None` when `reply` is something else. Allocates nothing.
     #[must_use]
     pub fn parse(reply: &Subject) -> Option<Self> {
-        let mut tokens = tokens(reply)?;
+        let mut rest = names_on(reply)?;
         for _names in 0..2 {
-            tokens.next().filter(|token| !token.is_empty())?;
+            let name;
+            (name, rest) = cut(rest)?;
+            if name.is_empty() {
+                return None;
+            }
         }
-        let mut number = || digits(tokens.next()?);
+        let mut bytes = rest.iter();
+        let mut number = || number(&mut bytes);
         Some(Self {
             delivered: number()?,
             stream_seq: number()?,
@@ -50,27 +55,31 @@ impl Meta {
     }
 }
 
-/// The parts of a reply subject from the stream's name on.
-fn tokens(reply: &Subject) -> Option<impl Iterator<Item = &[u8]>> {
+/// What a reply subject says from the stream's name on.
+fn names_on(reply: &Subject) -> Option<&[u8]> {
     let rest = reply.as_bytes().strip_prefix(PREFIX.as_bytes())?;
-    let mut tokens = rest.split(|b| *b == b'.');
     match rest.iter().filter(|b| **b == b'.').count() + 1 {
-        7 => {}
-        9.. => {
-            tokens.nth(1)?;
-        }
-        _ => return None,
+        7 => Some(rest),
+        9.. => cut(cut(rest)?.1).map(|(_, rest)| rest),
+        _ => None,
     }
-    Some(tokens)
+}
+
+/// The token before the first dot, and what is behind it.
+fn cut(text: &[u8]) -> Option<(&[u8], &[u8])> {
+    let dot = text.iter().position(|b| *b == b'.')?;
+    let (token, rest) = text.split_at(dot);
+    Some((token, rest.split_first()?.1))
 }
 
 /// The stream and the consumer that a reply subject names.
 #[must_use]
 pub fn names(reply: &Subject) -> Option<(&str, &str)> {
-    let mut tokens = tokens(reply)?;
+    let (stream, rest) = cut(names_on(reply)?)?;
+    let (consumer, _) = cut(rest)?;
     // Parts of a subject's text are text.
-    let mut name = || std::str::from_utf8(tokens.next()?).ok();
-    Some((name()?, name()?))
+    let name = |token| std::str::from_utf8(token).ok();
+    Some((name(stream)?, name(consumer)?))
 }
 
 impl Meta {
@@ -111,24 +120,18 @@ impl Meta {
     }
 }
 
-/// So many digits always fit.
-const FIT: usize = 19;
-
-fn digits(token: &[u8]) -> Option<u64> {
-    if token.is_empty() {
-        return None;
-    }
-    let digit = |byte: &u8| {
+/// Reads a number, and the dot behind it.
+fn number(bytes: &mut std::slice::Iter<'_, u8>) -> Option<u64> {
+    let mut number = None;
+    for byte in bytes.take_while(|b| **b != b'.') {
         let digit = byte.wrapping_sub(b'0');
-        (digit < 10).then_some(u64::from(digit))
-    };
-    let (fit, more) = token.split_at(token.len().min(FIT));
-    let number = fit
-        .iter()
-        .try_fold(0, |number, byte| Some(number * 10 + digit(byte)?))?;
-    more.iter().try_fold(number, |number: u64, byte| {
-        number.checked_mul(10)?.checked_add(digit(byte)?)
-    })
+        if digit > 9 {
+            return None;
+        }
+        let before = number.unwrap_or(0_u64).checked_mul(10)?;
+        number = Some(before.checked_add(u64::from(digit))?);
+    }
+    number
 }
 
 /// The message is done.

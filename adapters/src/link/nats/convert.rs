@@ -42,6 +42,11 @@ impl Texts {
         let lines = map
             .iter()
             .map(|(name, values)| (name.as_ref(), values.as_slice()));
+        if map.len() == 1 {
+            // As most have, and there is nothing to sort.
+            lines.for_each(|(name, values)| self.write(name, values));
+            return self.headers.finish();
+        }
         let mut few: [(&str, &[HeaderValue]); FEW] = [("", &[]); FEW];
         let mut many = Vec::new();
         let all = match few.get_mut(..map.len()) {
@@ -58,13 +63,17 @@ impl Texts {
         };
         all.sort_unstable_by_key(|(name, _)| *name);
         for (name, values) in all {
-            for value in *values {
-                if let Err(error) = self.headers.append(name, value.as_str()) {
-                    tracing::debug!(%error, "a received header is left out");
-                }
-            }
+            self.write(name, values);
         }
         self.headers.finish()
+    }
+
+    fn write(&mut self, name: &str, values: &[HeaderValue]) {
+        for value in values {
+            if let Err(error) = self.headers.append(name, value.as_str()) {
+                tracing::debug!(%error, "a received header is left out");
+            }
+        }
     }
 }
 

@@ -21,7 +21,12 @@ pub(super) fn sound(delivery: &Delivery<u64>) -> Result<(), TestCaseError> {
     let vacant = |held: &Held<u64>| matches!(held.state, State::Away { due: true });
     let vacant = all.iter().filter(|(_, held)| vacant(held)).count();
     prop_assert_eq!(delivery.vacant, vacant);
-    prop_assert_eq!(delivery.table.len(), all.len());
+    if let Some(known) = delivery.table.known() {
+        prop_assert_eq!(known.len(), all.len());
+        for (id, held) in &all {
+            prop_assert_eq!(known.get(&held.identity()), Some(id));
+        }
+    }
     prop_assert!(all.len() <= 3 * config.window);
     let free = match config.window.saturating_sub(all.len() - vacant) {
         free if full && config.at_share == AtShare::Stall => free.min(vacant),
