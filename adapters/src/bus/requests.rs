@@ -3,13 +3,17 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_channel::oneshot;
+use futures_channel::oneshot::{self, Canceled};
 use jetbus_core::jetstream::publish::ReplyBuf;
 use jetbus_core::shared::credit::Token;
-use jetbus_core::{Headers, Message, Publish, Subject};
+use jetbus_core::{Headers, Message, Publish, Subject, Time};
 
 use super::Inner;
 use crate::link::Refused;
+
+/// How soon a question without an answer is asked again; then after twice that, and so
+/// on. What elects a leader answers nothing meanwhile, and publishers may wait for it.
+const AGAIN: Duration = Duration::from_millis(250);
 
 /// Who waits for an answer.
 pub(crate) type Call = oneshot::Sender<Message>;
@@ -26,7 +30,7 @@ pub(crate) enum NoAnswer {
 impl Inner {
     /// Sends a request and waits for its answer, whatever that says. A request
     /// whose connection is lost is sent again: requests of this crate may be
-    /// repeated.
+    /// repeated. A question is, also while it is not answered.
     pub(crate) async fn request(
         &self,
         subject: &Subject,
@@ -34,27 +38,31 @@ impl Inner {
     ) -> Result<Message, NoAnswer> {
         let began = self.runtime.now();
         let deadline = began + self.settings.request_timeout;
+        let again = self.api.is_question(subject).then_some(AGAIN);
         let timeout = || NoAnswer::Timeout {
             waited: self.runtime.now().since(began),
         };
         let taken = self.until(deadline, self.calls.take()).await;
         let mut permit = taken.ok_or_else(timeout)?.map_err(|_| NoAnswer::Closed)?;
         loop {
-            let (call, answer) = oneshot::channel();
+            let (call, mut answer) = oneshot::channel();
             let token = permit.fill(call, deadline.as_nanos());
-            let mut buf = ReplyBuf::new();
-            let sent = self.link.try_publish(Publish {
-                subject,
-                reply: Some(self.replies.reply(token.to_bits(), &mut buf)),
-                headers: &Headers::new(),
-                payload,
-            });
+            let send = || {
+                let mut buf = ReplyBuf::new();
+                self.link.try_publish(Publish {
+                    subject,
+                    reply: Some(self.replies.reply(token.to_bits(), &mut buf)),
+                    headers: &Headers::new(),
+                    payload,
+                })
+            };
+            let sent = send();
             let mut forget = Forget {
                 bus: self,
                 token: Some(token),
             };
             match sent {
-                Ok(()) => match self.until(deadline, answer).await {
+                Ok(()) => match self.answer(&mut answer, deadline, again, send).await {
                     Some(Ok(message)) => {
                         forget.token = None;
                         return Ok(message);
@@ -76,6 +84,28 @@ impl Inner {
             up.ok_or_else(timeout)?.map_err(|_| NoAnswer::Closed)?;
             let taken = self.until(deadline, self.calls.take()).await;
             permit = taken.ok_or_else(timeout)?.map_err(|_| NoAnswer::Closed)?;
+        }
+    }
+
+    /// Waits for an answer until `deadline`, asking `again` after a while; whichever
+    /// question is answered first counts.
+    async fn answer(
+        &self,
+        answer: &mut oneshot::Receiver<Message>,
+        deadline: Time,
+        again: Option<Duration>,
+        ask: impl Fn() -> Result<(), Refused>,
+    ) -> Option<Result<Message, Canceled>> {
+        let mut pause = again.unwrap_or(Duration::MAX);
+        loop {
+            let next = (self.runtime.now() + pause).min(deadline);
+            let answered = self.until(next, &mut *answer).await;
+            if answered.is_some() || next == deadline {
+                return answered;
+            }
+            // Not taken now, it is in a while; a lost connection ends the wait.
+            let _ = ask();
+            pause = pause.saturating_mul(2);
         }
     }
 }

@@ -69,6 +69,18 @@ impl Api {
         format!("{}.{verb}.{stream}.{consumer}", self.prefix).into()
     }
 
+    /// Whether a request to `subject` changes nothing, however often it is made.
+    #[must_use]
+    pub fn is_question(&self, subject: &Subject) -> bool {
+        let rest = subject.as_str().strip_prefix(&*self.prefix);
+        let mut verbs = rest.unwrap_or_default().split('.').skip(1);
+        match (verbs.next(), verbs.next()) {
+            (Some("INFO"), None) => true,
+            (Some("STREAM" | "CONSUMER"), Some(verb)) => ["INFO", "NAMES"].contains(&verb),
+            _ => false,
+        }
+    }
+
     /// `INFO`: the account.
     #[must_use]
     pub fn account_info(&self) -> Subject {

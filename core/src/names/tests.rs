@@ -110,6 +110,38 @@ fn topics_have_their_own_stream_and_subject() {
 }
 
 #[test]
+fn questions_are_told_from_requests_that_change_something() {
+    for api in [
+        Api::default(),
+        Api::domain("hub").unwrap(),
+        Api::prefix("a.INFO").unwrap(),
+    ] {
+        for question in [
+            api.account_info(),
+            api.stream_info("S"),
+            api.stream_names(),
+            api.consumer_info("S", "c"),
+            api.consumer_names("S"),
+        ] {
+            assert!(api.is_question(&question), "{question}");
+        }
+        for request in [
+            api.stream_create("INFO"),
+            api.stream_update("S"),
+            api.stream_delete("NAMES"),
+            api.stream_purge("S"),
+            api.message_delete("INFO"),
+            api.consumer_create("INFO", "INFO", Some("INFO.NAMES")),
+            api.consumer_delete("S", "INFO"),
+            api.next_messages("INFO", "c"),
+            Subject::from("$JS.ACK.S.c.1.1.1.1.0"),
+        ] {
+            assert!(!api.is_question(&request), "{request}");
+        }
+    }
+}
+
+#[test]
 fn requests_go_to_the_api_that_was_configured() {
     let api = Api::default();
     assert_eq!(api.stream_create("S"), "$JS.API.STREAM.CREATE.S");

@@ -191,6 +191,7 @@ jetbus_tests::conformance! {
     topics::a_caller_that_leaves_hands_its_stream_to_the_next,
     topics::a_covered_topic_takes_no_options_of_its_own,
     topics::a_handle_and_a_name_are_the_same_topic,
+    topics::a_question_that_gets_lost_is_asked_again,
     topics::a_topic_changes_between_stored_and_ephemeral,
     topics::auto_means_what_the_bus_was_told,
     topics::buses_at_once_agree_on_streams,

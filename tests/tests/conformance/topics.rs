@@ -359,3 +359,28 @@ pub(crate) async fn a_caller_that_leaves_hands_its_stream_to_the_next(env: Env) 
     assert_eq!(spy.taken("orders.placed"), 3);
     bus.close().await;
 }
+
+/// Nobody answers while a leader is elected, and every publisher waits for the answer.
+pub(crate) async fn a_question_that_gets_lost_is_asked_again(env: Env) {
+    let spy = Spy::on(env.link().await);
+    let bus = Builder::link(Arc::clone(&spy) as _)
+        .runtime(Arc::clone(env.runtime()))
+        .request_timeout(Duration::from_secs(3_600))
+        .publish_timeout(Duration::from_secs(3_600))
+        .open()
+        .await
+        .unwrap();
+    spy.swallow(Some("$JS.API.STREAM.NAMES"));
+    let event = Event::new("order-1", "OrderPlaced", 1);
+    let mut publish = Box::pin(bus.publish("orders.placed", &event));
+    assert!(
+        futures_lite::future::poll_once(&mut publish)
+            .await
+            .is_none()
+    );
+    assert_eq!(spy.taken("$JS.API.STREAM.NAMES"), 1);
+    spy.swallow(None);
+    let outcome = env.soon("a publish", publish).await.unwrap();
+    assert_eq!(stored(outcome).1, 1);
+    bus.close().await;
+}
