@@ -152,7 +152,7 @@ impl Place {
     }
 
     /// This is how it ended.
-    pub(crate) fn settle(mut self: Box<Self>, outcome: Result<Outcome, PublishError>) {
+    pub(crate) fn settle(mut self, outcome: Result<Outcome, PublishError>) {
         self.end(outcome);
     }
 
