@@ -98,6 +98,8 @@ struct Process {
     bus: Bus,
     link: Arc<FaultyLink>,
     subscriptions: unrest::Subscriptions,
+    /// Those who read its results.
+    readers: Work,
 }
 
 impl World {
@@ -202,6 +204,7 @@ impl World {
         }
         for process in &processes {
             self.close(process).await;
+            process.readers.ended().await;
         }
         drop(processes);
         let stored = reader.read().await;
@@ -257,6 +260,7 @@ impl World {
                 bus,
                 link,
                 subscriptions: unrest::Subscriptions::default(),
+                readers: Work::default(),
             },
             Err(error) => panic!("a bus on a calm link opens: {error}"),
         }

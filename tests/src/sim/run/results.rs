@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use futures_lite::StreamExt as _;
-use jetbus::runtime::Runtime as _;
 use jetbus::{PublishResult, Results, ResultsOptions};
 
 use super::super::history::Entry;
@@ -27,7 +26,7 @@ pub(super) fn start(world: &World, process: &Process) {
         let bus = process.number;
         world.0.log.add(Entry::Reading { bus, tenant });
         let reading = read(world.clone(), bus, results);
-        world.0.sim.spawn(Box::pin(reading));
+        process.readers.spawn(&world.0.sim, Box::pin(reading));
     }
 }
 
