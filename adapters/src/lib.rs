@@ -82,7 +82,7 @@ pub use link::EmbeddedBroker;
 #[cfg(feature = "nats")]
 pub use link::NatsOptions;
 pub use news::{News, NewsStream, PullNews};
-pub use publish::{Outcome, PublishStats, Receipt, Topic};
+pub use publish::{BatchPath, Outcome, PublishStats, Receipt, Topic};
 pub use subscribe::{
     Bare, Classes, Deliveries, Delivery, DrainReport, Failure, Handled, Handler, IntoHandled,
     IntoHandledBatch, Layer, Service, Settle, SettleError, Start, Subscribe, Subscription,

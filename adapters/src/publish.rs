@@ -6,6 +6,7 @@
 //! is handed to the link at once. The hub reads the server's answer and settles the
 //! place.
 
+mod batch;
 mod departure;
 mod entrance;
 mod options;
@@ -13,6 +14,8 @@ mod outcome;
 mod topic;
 mod window;
 
+pub use batch::BatchPath;
+pub(crate) use batch::{ATOMIC_SINCE, Departing, Member, Way};
 pub(crate) use entrance::{Entrance, Entry, Key};
 pub(crate) use outcome::Outcomes;
 pub use outcome::{Outcome, PublishStats, Receipt};

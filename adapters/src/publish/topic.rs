@@ -29,9 +29,9 @@ const TRACE_CONTEXT: &str = "traceparent";
 /// A topic, resolved: publishing to it needs no lookup. Clones are cheap.
 #[derive(Clone)]
 pub struct Topic {
-    bus: Bus,
-    subject: Subject,
-    state: Arc<TopicState>,
+    pub(super) bus: Bus,
+    pub(super) subject: Subject,
+    pub(super) state: Arc<TopicState>,
 }
 
 impl Topic {
@@ -114,7 +114,10 @@ impl Topic {
         self.dispatch(self.letter_of(message)).await
     }
 
-    fn letter<T: Serialize>(&self, event: &Event<'_, T>) -> Result<Letter, PublishError> {
+    pub(super) fn letter<T: Serialize>(
+        &self,
+        event: &Event<'_, T>,
+    ) -> Result<Letter, PublishError> {
         let wall = self.bus.inner().runtime.wall();
         let made;
         let id = match &event.id {
@@ -144,7 +147,7 @@ impl Topic {
         self.seal(headers, payload, key, event.options.clone())
     }
 
-    fn letter_of(&self, message: Raw) -> Result<Letter, PublishError> {
+    pub(super) fn letter_of(&self, message: Raw) -> Result<Letter, PublishError> {
         let Raw {
             payload,
             mut headers,
@@ -221,7 +224,7 @@ impl Topic {
 
     /// Hands a message over; a publish that fails before it is in the window is
     /// counted here, all others when they are told.
-    async fn dispatch(
+    pub(super) async fn dispatch(
         &self,
         letter: Result<Letter, PublishError>,
     ) -> Result<Receipt, PublishError> {
@@ -281,7 +284,7 @@ impl Topic {
     }
 
     /// Where a message goes, and how long its id is remembered there.
-    fn address(
+    pub(super) fn address(
         &self,
         options: &Options,
         ready: &Ready,

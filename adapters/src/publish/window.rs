@@ -49,6 +49,14 @@ pub(super) struct Load {
     bytes: u64,
 }
 
+impl Load {
+    /// No bytes.
+    pub(super) fn none(budget: &Arc<Budget>) -> Self {
+        let budget = Arc::clone(budget);
+        Self { budget, bytes: 0 }
+    }
+}
+
 impl Drop for Load {
     fn drop(&mut self) {
         self.budget.give_back(self.bytes);
@@ -114,15 +122,7 @@ impl Inner {
         let late = || PublishError::NotSent {
             waited: self.runtime.now().since(began),
         };
-        let permit = match self.window.try_take() {
-            Ok(permit) => permit,
-            Err(NoPlace::Closed) => return Err(PublishError::Closed),
-            Err(NoPlace::Full) => self
-                .until(deadline, self.window.take())
-                .await
-                .ok_or_else(late)?
-                .map_err(|_| PublishError::Closed)?,
-        };
+        let permit = self.permit(began, deadline).await?;
         let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
         match self.bytes.try_take(bytes) {
             Ok(()) => {}
@@ -135,6 +135,25 @@ impl Inner {
         }
         let budget = Arc::clone(&self.bytes);
         Ok((permit, Load { budget, bytes }))
+    }
+
+    /// Waits for a place in the window, in order, until `deadline`.
+    pub(super) async fn permit(
+        &self,
+        began: Time,
+        deadline: Time,
+    ) -> Result<Permit<'_, Flight>, PublishError> {
+        match self.window.try_take() {
+            Ok(permit) => Ok(permit),
+            Err(NoPlace::Closed) => Err(PublishError::Closed),
+            Err(NoPlace::Full) => self
+                .until(deadline, self.window.take())
+                .await
+                .ok_or_else(|| PublishError::NotSent {
+                    waited: self.runtime.now().since(began),
+                })?
+                .map_err(|_| PublishError::Closed),
+        }
     }
 
     /// Puts a flight to the end of its key's line. From then on the place belongs
