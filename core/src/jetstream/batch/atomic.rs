@@ -230,11 +230,10 @@ impl Atomic {
         }
         if let Answer::Stored { seq, count, .. } = answer {
             // Of whichever attempt: there is one batch of these ids.
-            let first = (seq + 1).checked_sub(count);
-            if let Some(first) = first
-                && count == self.config.count as u64
+            if count == self.config.count as u64
+                && let Some(before) = seq.checked_sub(count)
             {
-                return self.finish_with(|index| End::Stored(first + index));
+                return self.finish_with(|index| End::Stored(before + 1 + index));
             }
             return;
         }

@@ -147,10 +147,16 @@ pub fn read_answer(message: &Message) -> Answer {
             error,
         },
         (Some(Kind::Err), None) => Answer::Malformed,
+        // Of a batch of which all was known before, no sequence is told.
+        (None, None) if wire.count > 0 => Answer::Stored {
+            seq: wire.seq,
+            count: wire.count,
+            duplicate: false,
+        },
         (None, _) => match parse_ack(message) {
             Ack::Stored { seq, duplicate, .. } => Answer::Stored {
                 seq,
-                count: wire.count,
+                count: 0,
                 duplicate,
             },
             Ack::Refused { error, .. } => Answer::Refused(error),
@@ -277,6 +283,14 @@ mod tests {
                 Answer::Stored {
                     seq: 7,
                     count: 5,
+                    duplicate: false,
+                },
+            ),
+            (
+                r#"{"stream":"A","seq":0,"batch":"f1","count":7}"#,
+                Answer::Stored {
+                    seq: 0,
+                    count: 7,
                     duplicate: false,
                 },
             ),
