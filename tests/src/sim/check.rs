@@ -17,6 +17,7 @@ mod publish_order;
 mod publishing;
 mod repeating;
 mod runs;
+mod whole;
 
 pub use accounting::Accounts;
 
@@ -129,6 +130,12 @@ pub enum Violation {
         /// How often it was.
         count: usize,
     },
+    /// Of a batch that is stored whole or not at all, some is stored and some is not, or
+    /// something is between, or the answers differ.
+    BatchInParts {
+        /// Its first call.
+        call: u64,
+    },
     /// A publish was said to be stored where the broker does not hold it.
     FalselyStored {
         /// The call.
@@ -203,6 +210,7 @@ pub fn check(history: &History) -> Vec<Violation> {
     publishing::answers(history, &mut found);
     publishing::creation(history, &mut found);
     publish_order::check(history, &mut found);
+    whole::check(history, &mut found);
     ending::closing(history, &mut found);
     ending::drains(history, &runs, &mut found);
     ending::memory(history, &mut found);

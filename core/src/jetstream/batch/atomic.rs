@@ -280,9 +280,12 @@ impl Atomic {
                 duplicate: true,
                 ..
             } => asked.last = Some(seq),
-            // Not known: neither is the batch.
+            // Not stored, so far. What was sent before may still arrive; it is refused
+            // too if some id is known, and is unknown else.
             Answer::Refused(error) if error.err_code == codes::WRONG_LAST_ID => {
-                self.doubtful = false;
+                let refusal = self.refusal.as_ref();
+                let is_known = |error: &ApiError| error.err_code == codes::BATCH_DUPLICATE;
+                self.doubtful = !refusal.is_some_and(is_known);
                 return self.give_up();
             }
             Answer::Refused(_) | Answer::NoResponders => {

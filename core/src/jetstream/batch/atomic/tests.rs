@@ -202,6 +202,24 @@ fn ids_that_were_stored_one_by_one_are_no_batch() {
 }
 
 #[test]
+fn what_may_still_arrive_is_unknown_until_it_cannot_be_stored() {
+    let mut batch = Atomic::new(config(2));
+    let _ = sent(&mut batch);
+    batch.handle(at(5_000), Input::Tick);
+    let _ = sent(&mut batch);
+    answer(&mut batch, at(5_001), 2, 2, Answer::Refused(error(10_077)));
+    assert_eq!(sent(&mut batch), (vec![FIRST, LAST], 3));
+    answer(
+        &mut batch,
+        at(5_002),
+        3,
+        FIRST,
+        Answer::Refused(error(10_070)),
+    );
+    assert_eq!(ends(&mut batch), [End::Unknown, End::Unknown]);
+}
+
+#[test]
 fn nothing_is_sent_again_once_its_ids_may_be_forgotten() {
     let mut batch = Atomic::new(config(1));
     let _ = sent(&mut batch);
