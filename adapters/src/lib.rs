@@ -33,6 +33,7 @@
 //!
 //! - [`Bus`], [`Builder`]: open, close, configure.
 //! - [`Topic`], [`Event`], [`Raw`], [`Outcome`], [`Receipt`]: publish.
+//! - [`BatchPath`], [`BatchPublisher`]: publish many at once.
 //! - [`Subscribe`], [`Delivery`], [`Handled`], [`Failure`], [`Layer`], [`Batch`],
 //!   [`Deliveries`], [`Settle`]: handle.
 //! - [`Stream`], [`TopicConfig`]: how events are kept.
@@ -82,7 +83,7 @@ pub use link::EmbeddedBroker;
 #[cfg(feature = "nats")]
 pub use link::NatsOptions;
 pub use news::{News, NewsStream, PullNews};
-pub use publish::{BatchPath, Outcome, PublishStats, Receipt, Topic};
+pub use publish::{BatchPath, BatchPublisher, Batching, Outcome, PublishStats, Receipt, Topic};
 pub use subscribe::{
     Bare, Classes, Deliveries, Delivery, DrainReport, Failure, Handled, Handler, IntoHandled,
     IntoHandledBatch, Layer, Service, Settle, SettleError, Start, Subscribe, Subscription,

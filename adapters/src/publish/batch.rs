@@ -138,7 +138,7 @@ impl Topic {
         self.publish_letters(path, letters.collect()).await
     }
 
-    async fn publish_letters(
+    pub(super) async fn publish_letters(
         &self,
         path: BatchPath,
         letters: Vec<Result<Letter, PublishError>>,

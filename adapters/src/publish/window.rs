@@ -50,10 +50,15 @@ pub(super) struct Load {
 }
 
 impl Load {
+    /// What was taken from a budget.
+    pub(super) fn new(budget: &Arc<Budget>, bytes: u64) -> Self {
+        let budget = Arc::clone(budget);
+        Self { budget, bytes }
+    }
+
     /// No bytes.
     pub(super) fn none(budget: &Arc<Budget>) -> Self {
-        let budget = Arc::clone(budget);
-        Self { budget, bytes: 0 }
+        Self::new(budget, 0)
     }
 }
 
@@ -133,8 +138,7 @@ impl Inner {
                 .ok_or_else(late)?
                 .map_err(|_| PublishError::Closed)?,
         }
-        let budget = Arc::clone(&self.bytes);
-        Ok((permit, Load { budget, bytes }))
+        Ok((permit, Load::new(&self.bytes, bytes)))
     }
 
     /// Waits for a place in the window, in order, until `deadline`.

@@ -91,6 +91,7 @@ jetbus_tests::conformance! {
     many::each_of_many_has_its_own_outcome,
     many::many_are_ingested_in_order,
     many::one_of_many_that_is_refused_lets_the_others_go,
+    many::what_lingers_goes_together,
     news::a_failure_that_nobody_waits_for_is_told,
     news::a_slow_listener_is_told_what_it_missed,
     news::streams_and_consumers_made_are_told,

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use futures_lite::future;
+use futures_lite::{Stream as _, future};
 use jetbus::{
-    BatchPath, Event, Invalid, Outcome, PublishError, Stream, Topic, TopicConfig, Unsupported,
+    BatchPath, Batching, Event, Invalid, News, Outcome, PublishError, Raw, Stream, Topic,
+    TopicConfig, Unsupported,
 };
 use jetbus_tests::matrix::Env;
 use jetbus_tests::spy::Trick;
@@ -238,6 +239,71 @@ pub(crate) async fn a_lost_connection_amid_many_loses_and_repeats_none(env: Env)
         assert_eq!(payloads(&env, sample).await, wanted);
     }
     bus.close().await;
+}
+
+pub(crate) async fn what_lingers_goes_together(env: Env) {
+    let stream = Stream::new(ORDERS, ["orders.>"]).atomic_batches(true);
+    let bus = env.builder().stream(stream).open().await.unwrap();
+    let topic = bus.topic("orders.placed").unwrap();
+    for (size, linger) in [(0, 1), (1_001, 1), (10, 60_001)] {
+        let linger = Duration::from_millis(linger);
+        let options = Batching {
+            size,
+            linger,
+            ..Batching::default()
+        };
+        assert!(topic.batching(options).is_err(), "{options:?}");
+    }
+    let patient = Batching {
+        size: 10,
+        linger: Duration::from_secs(60),
+        path: BatchPath::Atomic,
+    };
+    let publisher = topic.batching(patient).unwrap();
+    let mut receipts = Vec::new();
+    // More than wait at once: those behind wait for outcomes.
+    for event in events(50) {
+        let taken = env.soon("room", publisher.send(&event)).await;
+        receipts.push(taken.unwrap());
+    }
+    for (sequence, receipt) in (1..).zip(receipts) {
+        let outcome = env.soon("an outcome", receipt).await.unwrap();
+        assert_eq!(stored(outcome).1, sequence);
+    }
+    // Fewer go when somebody says so, and when nobody is left.
+    let receipt = publisher.send_raw(Raw::new("raw")).await.unwrap();
+    env.soon("all goes", publisher.flush()).await;
+    let outcome = future::poll_once(receipt).await.expect("it is told");
+    assert_eq!(stored(outcome.unwrap()).1, 51);
+    let receipt = publisher.send(&event(1)).await.unwrap();
+    drop(publisher);
+    let outcome = env.soon("an outcome", receipt).await.unwrap();
+    assert_eq!(stored(outcome).1, 52);
+    // And when they have waited for so long.
+    let quick = topic.batching(Batching::default()).unwrap();
+    let receipt = quick.send(&event(1)).await.unwrap();
+    let outcome = env.soon("an outcome", receipt).await.unwrap();
+    assert_eq!(stored(outcome).1, 53);
+
+    // What breaks a rule is refused at once, and alone; what fails unread is told.
+    let mut news = bus.news();
+    let bad = Event::new("a b", "OrderPlaced", 1);
+    assert!(quick.send(&bad).await.is_err());
+    let conflict = event(1).expect_last_sequence(7_000);
+    drop(quick.send(&conflict).await.unwrap());
+    env.soon("the news", async {
+        while !matches!(
+            future::poll_fn(|cx| std::pin::Pin::new(&mut news).poll_next(cx)).await,
+            Some(News::PublishFailed { .. })
+        ) {}
+    })
+    .await;
+    let held = topic.batching(patient).unwrap();
+    let receipt = held.send(&event(1)).await.unwrap();
+    env.soon("closing", bus.close()).await;
+    drop(held);
+    let error = env.soon("an outcome", receipt).await.unwrap_err();
+    assert!(matches!(error, PublishError::Closed), "{error:?}");
 }
 
 pub(crate) async fn closing_answers_each_of_many(env: Env) {
