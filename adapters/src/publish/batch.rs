@@ -42,7 +42,9 @@ pub enum BatchPath {
     /// Needs a server from 2.12.1 and a stream with
     /// [`atomic_batches`](crate::Stream::atomic_batches); the embedded broker has it
     /// too. At most 1 000 events, and no more than the bus's window. A known message id
-    /// fails the whole batch (error 10201).
+    /// fails the whole batch (error 10201); the last sequence of the stream may be
+    /// expected by the first event only (10164). What is stored has the headers
+    /// `Nats-Batch-Id`, `-Sequence` and `-Commit`.
     Atomic,
     /// In order, with one answer for many. Where one is missing or refused, the server
     /// stops, and those behind it go on in a new batch. Nothing overtakes, of whatever
