@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
 
 use jetbus_core::Time;
+use jetbus_core::jetstream::batch::Replies;
 use jetbus_core::jetstream::publish::line::Line;
 use jetbus_core::jetstream::publish::{self, Publisher};
 use jetbus_core::names::Api;
@@ -77,10 +78,14 @@ pub(crate) struct Inner {
     pub(crate) bytes: Arc<Budget>,
     /// Where publishes of a key come to the hub.
     pub(crate) entrance: Entrance,
+    /// Whose turn it is to take places for a batch.
+    pub(crate) batches: Credit<()>,
     pub(crate) outcomes: Outcomes,
     pub(crate) calls: Credit<Call>,
     pub(crate) acks: publish::Inbox,
     pub(crate) replies: publish::Inbox,
+    /// Where batches are answered.
+    pub(crate) batch_replies: Replies,
     pub(crate) topics: TopicTable,
     pub(crate) streams: StreamTable,
     pub(crate) subscriptions: Registry,
@@ -287,6 +292,12 @@ impl Bus {
             .subscribe(replies.subscription(), None)
             .await
             .map_err(OpenError::Link)?;
+        let batch_replies = Replies::new(&format!("{inbox_base}.b"), next(&random));
+        let batch_replies = batch_replies.map_err(OpenError::Name)?;
+        let batches_inbox = link
+            .subscribe(batch_replies.subscription(), None)
+            .await
+            .map_err(OpenError::Link)?;
         let slots = u16::try_from(settings.window)
             .ok()
             .and_then(NonZeroU16::new)
@@ -310,10 +321,12 @@ impl Bus {
             window: Credit::new(slots),
             bytes: Arc::new(Budget::new(settings.window_bytes as u64)),
             entrance: Entrance::new(slots.get().into()),
+            batches: Credit::new(NonZeroU16::MIN),
             outcomes: Outcomes::new(),
             calls: Credit::new(CALLS),
             acks,
             replies,
+            batch_replies,
             subscriptions: Registry::default(),
             news,
             order: AtomicU64::new(0),
@@ -323,7 +336,12 @@ impl Bus {
             settings,
         });
         let line = Line::new(inner.random());
-        hub::start(&inner, acks_inbox, replies_inbox, publisher, line);
+        let inboxes = hub::Inboxes {
+            acks: acks_inbox,
+            replies: replies_inbox,
+            batches: batches_inbox,
+        };
+        hub::start(&inner, inboxes, publisher, line);
         Ok(Self(Arc::new(Owner(inner))))
     }
 }

@@ -181,6 +181,23 @@ macro_rules! stream_options {
                 self
             }
 
+            /// Whether [batches](crate::BatchPath::Atomic) may be stored whole or not at
+            /// all. Servers from 2.12.1; older ones keep the stream without it. Default:
+            /// no.
+            pub const fn atomic_batches(mut self, allow: bool) -> Self {
+                self.$stream.atomic_batches = allow;
+                self
+            }
+
+            /// Whether [batches](crate::BatchPath::FastIngest) may be stored on the way,
+            /// with few answers. Servers from 2.14; older ones, and the embedded broker,
+            /// keep the stream without it. A server older than that which the stream was
+            /// made with cannot load it. Default: no.
+            pub const fn fast_ingest(mut self, allow: bool) -> Self {
+                self.$stream.fast_ingest = allow;
+                self
+            }
+
             /// What it is for.
             pub fn description(mut self, text: impl Into<String>) -> Self {
                 self.$stream.description = Some(text.into());

@@ -130,6 +130,13 @@ pub enum Invalid {
         /// The server's limit, in bytes.
         max: usize,
     },
+    /// More events than are stored as one batch.
+    BatchTooLarge {
+        /// How many.
+        len: usize,
+        /// The most: 1 000, or the bus's window.
+        max: usize,
+    },
     /// The link cannot send its subject or one of its headers.
     Unsendable,
 }
@@ -241,6 +248,12 @@ impl fmt::Display for Invalid {
                 f,
                 "headers and payload have {len} bytes, the server takes at most {max}"
             ),
+            Self::BatchTooLarge { len, max } => {
+                write!(
+                    f,
+                    "{len} events are more than one batch takes: at most {max}"
+                )
+            }
             Self::Unsendable => f.write_str("a header or the subject cannot be sent by this link"),
         }
     }
@@ -253,7 +266,7 @@ impl std::error::Error for Invalid {
             Self::Envelope(error) => Some(error),
             Self::Header(error) => Some(error),
             Self::Id(error) | Self::Option(error) => Some(error),
-            Self::TooLarge { .. } | Self::Unsendable => None,
+            Self::TooLarge { .. } | Self::BatchTooLarge { .. } | Self::Unsendable => None,
         }
     }
 }

@@ -34,6 +34,7 @@
 //! - [`Bus`], [`Builder`]: open, close, configure.
 //! - [`Topic`], [`Event`], [`Raw`], [`Outcome`], [`Receipt`]: publish.
 //! - [`Results`], [`PublishResult`]: how publishes ended, as a stream, for outboxes.
+//! - [`BatchPath`], [`BatchPublisher`]: publish many at once.
 //! - [`Subscribe`], [`Delivery`], [`Handled`], [`Failure`], [`Layer`], [`Batch`],
 //!   [`Deliveries`], [`Settle`]: handle.
 //! - [`Stream`], [`TopicConfig`]: how events are kept.
@@ -87,7 +88,7 @@ pub use link::EmbeddedBroker;
 #[cfg(feature = "nats")]
 pub use link::NatsOptions;
 pub use news::{News, NewsStream, PullNews};
-pub use publish::{Outcome, PublishStats, Receipt, Topic};
+pub use publish::{BatchPath, BatchPublisher, Batching, Outcome, PublishStats, Receipt, Topic};
 pub use results::{PublishResult, Results, ResultsError, ResultsOptions};
 pub use subscribe::{
     Bare, Classes, Deliveries, Delivery, DrainReport, Failure, Handled, Handler, IntoHandled,

@@ -185,6 +185,8 @@ pub struct ServerInfo {
     pub version: (u32, u32, u32),
     /// The largest message it takes (headers and payload), in bytes.
     pub max_payload: usize,
+    /// Whether it takes batches that it stores on the way (nats-server from 2.14).
+    pub fast_ingest: bool,
 }
 
 impl fmt::Display for Refused {

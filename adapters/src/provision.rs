@@ -6,13 +6,15 @@ use std::time::Duration;
 use jetbus_core::Message;
 use jetbus_core::provision::{
     ConsumerReady, EnsureConsumer, EnsureStream, Mark, Output, Policy, ProvisionError,
-    ProvisionEvent, RequestFailed, Resolution, ResolveTopic, WantedConsumer,
+    ProvisionEvent, RequestFailed, Resolution, ResolveTopic, WantedConsumer, WantedStream,
 };
+use jetbus_core::shared::session::Current;
 use jetbus_core::subject::covers;
 
 use crate::bus::{Inner, NoAnswer};
 use crate::error::StreamError;
 use crate::news::News;
+use crate::publish::ATOMIC_SINCE;
 use crate::streams::{Ready, Wanted};
 
 /// Makes a stream ready.
@@ -25,11 +27,11 @@ pub(crate) async fn stream(bus: &Inner, wanted: &Wanted) -> Result<Ready, Stream
     };
     let api = bus.api.clone();
     let ensure = match wanted {
-        Wanted::Declared(stream) => EnsureStream::new(api, stream.clone(), policy),
+        Wanted::Declared(stream) => EnsureStream::new(api, possible(bus, stream.clone()), policy),
         Wanted::OfTopic(topic, options) => {
             let machine = ResolveTopic::new(&api, topic, []);
             let resolution = drive(bus, machine, ResolveTopic::poll, ResolveTopic::handle).await?;
-            let mut wanted = options.clone();
+            let mut wanted = possible(bus, options.clone());
             wanted.subjects = vec![topic.clone()];
             match resolution {
                 Resolution::Existing(name) => {
@@ -60,8 +62,25 @@ pub(crate) async fn stream(bus: &Inner, wanted: &Wanted) -> Result<Ready, Stream
         message_ttl: ready.config.allow_msg_ttl,
         schedules: ready.config.allow_msg_schedules
             && subjects.iter().any(|subject| covers(subject, &waiting)),
+        atomic_batches: ready.config.allow_atomic,
+        fast_ingest: ready.config.allow_batched,
         stream,
     })
+}
+
+/// `wanted`, without the batches that the server does not take.
+fn possible(bus: &Inner, mut wanted: WantedStream) -> WantedStream {
+    let (atomic, ingest) = bus.session.with(|current| match current {
+        Current::Up(session) => {
+            let server = &session.link;
+            (server.version >= ATOMIC_SINCE, server.fast_ingest)
+        }
+        // Nothing is asked of a server that is not there.
+        _ => (false, false),
+    });
+    wanted.atomic_batches &= atomic;
+    wanted.fast_ingest &= ingest;
+    wanted
 }
 
 /// Makes a consumer ready.

@@ -31,6 +31,10 @@ pub(crate) struct Ready {
     pub(crate) message_ttl: bool,
     /// Whether it publishes later what waits under its schedules.
     pub(crate) schedules: bool,
+    /// Whether it takes batches whole or not at all.
+    pub(crate) atomic_batches: bool,
+    /// Whether it takes batches that are stored on the way.
+    pub(crate) fast_ingest: bool,
 }
 
 /// What a stream is wanted for.

@@ -12,7 +12,7 @@
 //! - Streams: limits, interest and work-queue retention; limits by messages, bytes,
 //!   age, subject and message size; discard old and new (per subject too); the
 //!   duplicate window; expected stream, sequences and message id; rollups; purge by
-//!   filter, sequence and count; deleting and getting messages.
+//!   filter, sequence and count; deleting and getting messages; atomic batches.
 //! - Pull consumers, durable and ephemeral, with every deliver and ack policy,
 //!   filters, backoff, all limits, and all statuses of pulls.
 //! - Advisories: streams and consumers created, deleted; messages naked, terminated,
@@ -22,8 +22,8 @@
 //!
 //! | asked for | answer |
 //! |---|---|
-//! | mirrors, sources, republish, subject transforms, delete markers, counters, schedules, atomic and batched publish, persist mode | 10052 "... not supported" at stream create or update |
-//! | headers for counters, batches, schedules | what a server says when the stream did not allow them: 10168, 10174, 10188 |
+//! | mirrors, sources, republish, subject transforms, delete markers, counters, schedules, fast-ingest batches, persist mode | 10052 "... not supported" at stream create or update |
+//! | headers for counters and schedules, replies for fast-ingest batches | what a server says when the stream did not allow them: 10168, 10188, 10205 |
 //! | `Nats-TTL: never` and TTLs in other units than h, m, s | 10165 |
 //! | sealing a stream | 10052 "sealing a stream is not supported" |
 //! | more than one replica | 10074, as a single server |
@@ -36,6 +36,7 @@
 //! | words of JSON type and syntax errors (10025) | the same code; the words match in the usual cases |
 //! | a consumer whose filter an update took away | it goes on with everything; 2.15.1 no longer notices new messages |
 //! | subjects and patterns of more than 128 tokens | 10052 "invalid subject"; a subscription to one is ignored |
+//! | atomic batches under way in all streams together | bounded by the memory, not by 1 000; 50 of a stream, as a server |
 //! | jitter of the inactive threshold | none: it ends exactly then |
 //!
 //! # Limits
@@ -282,6 +283,7 @@ impl Broker {
     pub fn set_leaderless(&mut self, now: Time, until: Time) {
         self.advance(now);
         for stream in self.streams.values_mut() {
+            stream.forget_batches(&mut self.world);
             for consumer in stream.consumers.values_mut() {
                 consumer.release(&mut self.world, "Leadership Change");
             }

@@ -4,6 +4,7 @@
 pub mod ack;
 pub mod admin;
 pub mod api;
+pub mod batch;
 pub mod publish;
 pub mod pull;
 pub mod recall;

@@ -41,6 +41,9 @@ pub enum LinkKind {
     /// A real server of the oldest version that is supported.
     #[cfg(feature = "nats")]
     OldestNats,
+    /// A real server of a version that takes atomic batches and no others.
+    #[cfg(feature = "nats")]
+    AtomicNats,
 }
 
 /// One combination, and a broker or server of the case's own.
@@ -65,6 +68,24 @@ impl Env {
     #[must_use]
     pub const fn server(&self) -> Option<&Server> {
         self.server.as_ref()
+    }
+
+    /// The server's version, when it is older than `since`.
+    ///
+    /// # Panics
+    /// When the server does not say its version.
+    #[must_use]
+    pub fn older_than(&self, since: (u32, u32, u32)) -> Option<(u32, u32, u32)> {
+        #[cfg(feature = "nats")]
+        if let Some(server) = self.server() {
+            let text = server.version().expect("a version");
+            let mut parts = text.split('.').map(|part| part.parse().expect("a number"));
+            let mut part = || parts.next().unwrap_or(0);
+            return Some((part(), part(), part())).filter(|version| *version < since);
+        }
+        // The embedded broker is as new as the newest.
+        let _ = since;
+        None
     }
 
     /// The runtime.
@@ -150,12 +171,8 @@ where
             server: match link {
                 LinkKind::Embedded => None,
                 LinkKind::Nats => Some(Server::start().expect("a server")),
-                LinkKind::OldestNats => Some(
-                    Server::builder()
-                        .version(server::OLDEST_VERSION)
-                        .start()
-                        .expect("a server of the oldest version"),
-                ),
+                LinkKind::OldestNats => Some(of_version(server::OLDEST_VERSION)),
+                LinkKind::AtomicNats => Some(of_version(server::ATOMIC_VERSION)),
             },
         };
         let clock = Arc::clone(&env.runtime);
@@ -183,6 +200,12 @@ where
         #[cfg(feature = "smol")]
         RuntimeKind::Smol => smol::block_on(body),
     }
+}
+
+#[cfg(feature = "nats")]
+fn of_version(version: &str) -> Server {
+    let server = Server::builder().version(version).start();
+    server.expect("a server of an older version")
 }
 
 /// Makes a test of each case for every combination: `conformance!(module::case, ...)`

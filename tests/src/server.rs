@@ -24,7 +24,7 @@ mod cluster;
 mod process;
 mod shared;
 
-pub use binary::{DEFAULT_VERSION, OLDEST_VERSION, ServerBinary};
+pub use binary::{ATOMIC_VERSION, DEFAULT_VERSION, OLDEST_VERSION, ServerBinary};
 pub use builder::Builder;
 pub use cluster::Cluster;
 use process::Process;

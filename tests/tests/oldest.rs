@@ -1,8 +1,11 @@
-//! The oldest server that is supported: a smaller run of the conformance suite.
+//! Older servers, and the oldest that is supported: a smaller run of the conformance
+//! suite.
 #![cfg(feature = "nats")]
 // `pub` says that a function is a case; what is not run here runs there.
 #![allow(unreachable_pub, dead_code)]
 
+#[path = "conformance/atomic.rs"]
+mod atomic;
 #[path = "conformance/burying.rs"]
 mod burying;
 #[path = "conformance/dead_letters.rs"]
@@ -11,6 +14,8 @@ mod dead_letters;
 mod faults;
 #[path = "conformance/keys.rs"]
 mod keys;
+#[path = "conformance/many.rs"]
+mod many;
 #[path = "conformance/ordering.rs"]
 mod ordering;
 #[path = "conformance/outcomes.rs"]
@@ -31,9 +36,9 @@ mod subscribing;
 mod topics;
 
 /// A test of each case, on one runtime.
-macro_rules! on_the_oldest_server {
-    ($($module:ident :: $case:ident),* $(,)?) => {
-        mod oldest {
+macro_rules! on_an_old_server {
+    ($old:ident, $link:ident: $($module:ident :: $case:ident),* $(,)?) => {
+        mod $old {
             $(#[test]
             fn $case() {
                 use jetbus_tests::matrix::{LinkKind, RuntimeKind, run};
@@ -41,13 +46,20 @@ macro_rules! on_the_oldest_server {
                 const RUNTIME: RuntimeKind = RuntimeKind::Tokio;
                 #[cfg(not(feature = "tokio"))]
                 const RUNTIME: RuntimeKind = RuntimeKind::Smol;
-                run(RUNTIME, LinkKind::OldestNats, super::$module::$case);
+                run(RUNTIME, LinkKind::$link, super::$module::$case);
             })*
         }
     };
 }
 
-on_the_oldest_server! {
+on_an_old_server! { oldest, OldestNats:
+    atomic::where_it_cannot_be_had_nothing_is_sent,
+    many::a_gap_among_many_is_filled_in_order,
+    many::a_lost_connection_amid_many_loses_and_repeats_none,
+    many::closing_answers_each_of_many,
+    many::each_of_many_has_its_own_outcome,
+    many::many_are_ingested_in_order,
+    many::one_of_many_that_is_refused_lets_the_others_go,
     dead_letters::an_event_whose_attempts_run_out_is_a_dead_letter_and_its_key_goes_on,
     dead_letters::bytes_and_headers_are_kept_and_none_is_acted_upon,
     burying::while_a_dead_letter_cannot_be_stored_its_key_waits_and_nothing_is_lost,
@@ -83,4 +95,18 @@ on_the_oldest_server! {
     subscribing::what_cannot_be_decoded_is_told_and_not_lost,
     topics::first_publishes_make_each_stream_once,
     topics::options_of_a_topic_are_those_of_its_stream,
+}
+
+// Batches are stored whole or not at all there, and not on the way.
+on_an_old_server! { atomic_only, AtomicNats:
+    atomic::a_batch_comes_behind_what_its_keys_have_in_hand,
+    atomic::a_batch_is_stored_whole_or_not_at_all,
+    atomic::a_batch_that_was_cut_off_is_sent_whole_again,
+    atomic::a_batch_whose_answer_is_lost_is_stored_once,
+    atomic::closing_answers_every_event_of_a_batch,
+    atomic::what_is_refused_in_the_middle_is_refused_for_that,
+    atomic::where_it_cannot_be_had_nothing_is_sent,
+    many::each_of_many_has_its_own_outcome,
+    many::many_are_ingested_in_order,
+    many::one_of_many_that_is_refused_lets_the_others_go,
 }

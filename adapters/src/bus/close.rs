@@ -66,6 +66,7 @@ async fn run(bus: &Arc<Inner>) -> CloseReport {
 
     bus.publishing.close();
     bus.results.close();
+    bus.batches.close();
     bus.window.close();
     bus.bytes.close();
     bus.until(deadline, bus.publishing.drained()).await;

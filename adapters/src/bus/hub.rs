@@ -1,6 +1,7 @@
 //! The hub: the one task of a bus. It reads the link's news and the answers to
 //! publishes and requests, and settles what waits too long.
 
+mod batches;
 mod publishing;
 
 use std::future::poll_fn;
@@ -10,10 +11,12 @@ use std::time::Duration;
 
 use futures_core::future::BoxFuture;
 use jetbus_core::Time;
+use jetbus_core::jetstream::batch;
 use jetbus_core::jetstream::publish::line::Line;
 use jetbus_core::jetstream::publish::{self, Failure, Publisher};
 use jetbus_core::shared::credit::Token;
 
+use self::batches::Batches;
 use super::Inner;
 use crate::link::{Inbox, LinkEvent};
 use crate::news::News;
@@ -29,17 +32,11 @@ const SCAN: Duration = Duration::from_millis(100);
 pub(crate) const ATTEMPT: Duration = Duration::from_secs(5);
 
 /// Starts the hub of a bus.
-pub(super) fn start(
-    bus: &Arc<Inner>,
-    acks: Box<dyn Inbox>,
-    replies: Box<dyn Inbox>,
-    publisher: Publisher,
-    line: Line<Key>,
-) {
+pub(super) fn start(bus: &Arc<Inner>, inboxes: Inboxes, publisher: Publisher, line: Line<Key>) {
     let mut hub = Hub {
         bus: Arc::clone(bus),
-        acks,
-        replies,
+        inboxes,
+        batches: Batches::default(),
         publisher,
         line,
         generation: 0,
@@ -55,10 +52,17 @@ pub(super) fn start(
     bus.runtime.spawn(Box::pin(hub.run()));
 }
 
+/// What the server answers comes here.
+pub(super) struct Inboxes {
+    pub(super) acks: Box<dyn Inbox>,
+    pub(super) replies: Box<dyn Inbox>,
+    pub(super) batches: Box<dyn Inbox>,
+}
+
 struct Hub {
     bus: Arc<Inner>,
-    acks: Box<dyn Inbox>,
-    replies: Box<dyn Inbox>,
+    inboxes: Inboxes,
+    batches: Batches,
     publisher: Publisher,
     line: Line<Key>,
     /// The session that is up; 0 for none.
@@ -75,6 +79,7 @@ impl Hub {
         // Whoever comes later sees the end of the session; all others are told here.
         self.bus.session.close();
         self.bus.results.close();
+        self.bus.batches.close();
         self.bus.window.close();
         self.bus.bytes.close();
         self.bus.tell_all(self.bus.runtime.now());
@@ -110,17 +115,21 @@ impl Hub {
     fn answers(&mut self, now: Time, cx: &mut Context<'_>) -> bool {
         for _ in 0..BUDGET {
             let mut any = false;
-            if let Poll::Ready(Some(message)) = self.acks.poll_next(cx) {
+            if let Poll::Ready(Some(message)) = self.inboxes.acks.poll_next(cx) {
                 self.acknowledged(now, &message);
                 any = true;
             }
-            if let Poll::Ready(Some(message)) = self.replies.poll_next(cx) {
+            if let Poll::Ready(Some(message)) = self.inboxes.replies.poll_next(cx) {
                 if let Some(token) = self.bus.replies.token(message.subject.as_str())
                     && let Some((call, _place)) = self.bus.calls.settle(Token::from_bits(token))
                 {
                     // Nobody waits any more: nothing to tell.
                     let _ = call.send(message);
                 }
+                any = true;
+            }
+            if let Poll::Ready(Some(message)) = self.inboxes.batches.poll_next(cx) {
+                self.batch_answered(now, &message);
                 any = true;
             }
             if !any {
@@ -140,6 +149,7 @@ impl Hub {
                 if let Ok(generation) = self.bus.session.connected(server.clone()) {
                     self.generation = generation;
                     self.publisher.handle(now, publish::Input::Connected);
+                    self.batches_hear(now, &batch::Input::Connected);
                     self.bus.subscriptions.link_changed();
                     self.bus.news.tell(&News::Connected { generation, server });
                 }
@@ -163,6 +173,7 @@ impl Hub {
         self.generation = 0;
         self.bus.subscriptions.link_changed();
         self.publisher.handle(now, publish::Input::Disconnected);
+        self.batches_hear(now, &batch::Input::Lost);
         let bus = Arc::clone(&self.bus);
         for (token, mark) in bus.window.sweep() {
             if mark != Time::NEVER.as_nanos()
@@ -200,7 +211,11 @@ impl Hub {
 
     /// Whether the next deadline has come; else wakes the task then.
     fn slept(&mut self, cx: &mut Context<'_>) -> bool {
-        let deadlines = [self.publisher.deadline(), self.line.deadline()];
+        let deadlines = [
+            self.publisher.deadline(),
+            self.line.deadline(),
+            self.batches.deadline(),
+        ];
         let deadline = deadlines
             .into_iter()
             .flatten()

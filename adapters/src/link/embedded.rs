@@ -86,6 +86,7 @@ impl EmbeddedBroker {
             name: config.server_name.clone(),
             version: version(VERSION),
             max_payload: config.max_payload,
+            fast_ingest: false,
         }
     }
 }

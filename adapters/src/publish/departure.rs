@@ -30,8 +30,10 @@ pub(super) struct Letter {
     pub(super) order: Option<u64>,
     /// Whether a caller that goes away before it is sent takes it back.
     pub(super) recalled: bool,
-    /// What its result says, if somebody reads it.
+    /// What its result says, if somebody reads it and no place is reserved for it yet.
     pub(super) wanted: Option<Box<results::Wanted>>,
+    /// The place of its result.
+    pub(super) admitted: Option<Box<results::Place>>,
 }
 
 /// Where a message goes.
@@ -48,6 +50,26 @@ impl Letter {
     /// Bytes of headers and payload.
     pub(super) fn len(&self) -> usize {
         self.headers.wire_len().saturating_add(self.payload.len())
+    }
+
+    /// The place of its result, reserved now unless it was before.
+    pub(super) async fn admit(
+        &mut self,
+        bus: &Inner,
+        began: Time,
+        deadline: Time,
+    ) -> Result<Option<Box<results::Place>>, PublishError> {
+        match self.admitted.take() {
+            Some(place) => Ok(Some(place)),
+            None => bus.admit(self.wanted.take(), began, deadline).await,
+        }
+    }
+
+    /// It is not sent.
+    pub(super) fn refuse(self, error: &PublishError) {
+        if let Some(place) = self.admitted {
+            place.settle(Err(error.clone()));
+        }
     }
 }
 
@@ -86,6 +108,7 @@ impl Inner {
             order: None,
             recalled: false,
             wanted: None,
+            admitted: None,
         };
         self.check_sendable(letter.len())?;
         let dedupe_window = match stream.with(|ready| ready.dedupe_window) {

@@ -8,6 +8,8 @@ use crossbeam_queue::ArrayQueue;
 use jetbus_core::jetstream::publish::Failure;
 use jetbus_core::{Subject, Time};
 
+use super::batch::Departing;
+
 /// What is in order with what: a topic and a key.
 pub(crate) type Key = (Subject, Arc<str>);
 
@@ -25,6 +27,8 @@ pub(crate) enum Entry {
         /// When its caller stops waiting.
         deadline: Time,
     },
+    /// The messages of a batch, in their places of the window.
+    Batch(Box<Departing>),
     /// The server was asked about the stream of a publish that nobody answers.
     Asked {
         /// Its place, as bits.

@@ -32,6 +32,13 @@ pub enum Outcome {
         /// The sequence of the message that is stored.
         sequence: u64,
     },
+    /// The stream has the message: stored now, or known by its id before. At which
+    /// sequence is not said to a [batch](crate::BatchPath::FastIngest) that is stored on
+    /// the way.
+    Ingested {
+        /// The stream.
+        stream: Arc<str>,
+    },
     /// Handed to the connection; nobody says whether it arrived. Only for ephemeral
     /// topics, and for those that
     /// [consent](crate::TopicConfig::allow_unconfirmed) while JetStream is not there.
@@ -44,7 +51,7 @@ impl Outcome {
     pub const fn sequence(&self) -> Option<u64> {
         match self {
             Self::Stored { sequence, .. } | Self::Duplicate { sequence, .. } => Some(*sequence),
-            Self::Unconfirmed => None,
+            Self::Ingested { .. } | Self::Unconfirmed => None,
         }
     }
 }
@@ -55,7 +62,7 @@ impl Outcome {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PublishStats {
-    /// [`Outcome::Stored`].
+    /// [`Outcome::Stored`] and [`Outcome::Ingested`].
     pub stored: u64,
     /// [`Outcome::Duplicate`].
     pub duplicate: u64,
@@ -94,7 +101,7 @@ impl Outcomes {
 
     pub(crate) fn count(&self, result: &Result<Outcome, PublishError>) {
         match result {
-            Ok(Outcome::Stored { .. }) => self.counts.add::<STORED>(1),
+            Ok(Outcome::Stored { .. } | Outcome::Ingested { .. }) => self.counts.add::<STORED>(1),
             Ok(Outcome::Duplicate { .. }) => self.counts.add::<DUPLICATE>(1),
             Ok(Outcome::Unconfirmed) => self.counts.add::<UNCONFIRMED>(1),
             Err(PublishError::Unknown { .. }) => self.counts.add::<UNKNOWN>(1),

@@ -30,9 +30,9 @@ const TRACE_CONTEXT: &str = "traceparent";
 /// A topic, resolved: publishing to it needs no lookup. Clones are cheap.
 #[derive(Clone)]
 pub struct Topic {
-    bus: Bus,
-    subject: Subject,
-    state: Arc<TopicState>,
+    pub(super) bus: Bus,
+    pub(super) subject: Subject,
+    pub(super) state: Arc<TopicState>,
 }
 
 impl Topic {
@@ -115,7 +115,10 @@ impl Topic {
         self.dispatch(self.letter_of(message)).await
     }
 
-    fn letter<T: Serialize>(&self, event: &Event<'_, T>) -> Result<Letter, PublishError> {
+    pub(super) fn letter<T: Serialize>(
+        &self,
+        event: &Event<'_, T>,
+    ) -> Result<Letter, PublishError> {
         let wall = self.bus.inner().runtime.wall();
         let made;
         let id = match &event.id {
@@ -153,7 +156,7 @@ impl Topic {
         Ok(Letter { wanted, ..letter })
     }
 
-    fn letter_of(&self, message: Raw) -> Result<Letter, PublishError> {
+    pub(super) fn letter_of(&self, message: Raw) -> Result<Letter, PublishError> {
         let Raw {
             payload,
             mut headers,
@@ -215,6 +218,7 @@ impl Topic {
             order: None,
             recalled: false,
             wanted: None,
+            admitted: None,
         })
     }
 
@@ -240,7 +244,7 @@ impl Topic {
 
     /// Hands a message over; a publish that fails before it is in the window is
     /// counted here, all others when they are told.
-    async fn dispatch(
+    pub(super) async fn dispatch(
         &self,
         letter: Result<Letter, PublishError>,
     ) -> Result<Receipt, PublishError> {
@@ -260,10 +264,13 @@ impl Topic {
     /// Reserves the place of its result, and settles it if it fails here.
     async fn hand_in(&self, mut letter: Letter) -> Result<Receipt, PublishError> {
         let bus = self.bus.inner();
-        let _open = bus.publishing.enter().map_err(|_| PublishError::Closed)?;
+        let Ok(_open) = bus.publishing.enter() else {
+            letter.refuse(&PublishError::Closed);
+            return Err(PublishError::Closed);
+        };
         let began = bus.runtime.now();
         let deadline = began + bus.settings.publish_timeout;
-        let mut place = bus.admit(letter.wanted.take(), began, deadline).await?;
+        let mut place = letter.admit(bus, began, deadline).await?;
         let receipt = self.forward(letter, &mut place, began, deadline).await;
         if let (Err(error), Some(place)) = (&receipt, place) {
             place.settle(Err(error.clone()));
@@ -319,7 +326,7 @@ impl Topic {
     }
 
     /// Where a message goes, and how long its id is remembered there.
-    fn address(
+    pub(super) fn address(
         &self,
         options: &Options,
         ready: &Ready,

@@ -52,6 +52,19 @@ pub(super) struct Load {
     bytes: u64,
 }
 
+impl Load {
+    /// What was taken from a budget.
+    pub(super) fn new(budget: &Arc<Budget>, bytes: u64) -> Self {
+        let budget = Arc::clone(budget);
+        Self { budget, bytes }
+    }
+
+    /// No bytes.
+    pub(super) fn none(budget: &Arc<Budget>) -> Self {
+        Self::new(budget, 0)
+    }
+}
+
 impl Drop for Load {
     fn drop(&mut self) {
         self.budget.give_back(self.bytes);
@@ -138,15 +151,7 @@ impl Inner {
         let late = || PublishError::NotSent {
             waited: self.runtime.now().since(began),
         };
-        let permit = match self.window.try_take() {
-            Ok(permit) => permit,
-            Err(NoPlace::Closed) => return Err(PublishError::Closed),
-            Err(NoPlace::Full) => self
-                .until(deadline, self.window.take())
-                .await
-                .ok_or_else(late)?
-                .map_err(|_| PublishError::Closed)?,
-        };
+        let permit = self.permit(began, deadline).await?;
         let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
         match self.bytes.try_take(bytes) {
             Ok(()) => {}
@@ -157,8 +162,26 @@ impl Inner {
                 .ok_or_else(late)?
                 .map_err(|_| PublishError::Closed)?,
         }
-        let budget = Arc::clone(&self.bytes);
-        Ok((permit, Load { budget, bytes }))
+        Ok((permit, Load::new(&self.bytes, bytes)))
+    }
+
+    /// Waits for a place in the window, in order, until `deadline`.
+    pub(super) async fn permit(
+        &self,
+        began: Time,
+        deadline: Time,
+    ) -> Result<Permit<'_, Flight>, PublishError> {
+        match self.window.try_take() {
+            Ok(permit) => Ok(permit),
+            Err(NoPlace::Closed) => Err(PublishError::Closed),
+            Err(NoPlace::Full) => self
+                .until(deadline, self.window.take())
+                .await
+                .ok_or_else(|| PublishError::NotSent {
+                    waited: self.runtime.now().since(began),
+                })?
+                .map_err(|_| PublishError::Closed),
+        }
     }
 
     /// Puts a flight to the end of its key's line. From then on the place belongs

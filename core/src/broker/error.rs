@@ -61,6 +61,11 @@ impl Error {
         Self::with(400, 10070, format!("wrong last msg ID: {id}"))
     }
 
+    pub(super) fn batch_header(name: &str) -> Self {
+        let why = format!("atomic publish unsupported header used: {name}");
+        Self::with(400, 10177, why)
+    }
+
     pub(super) fn max_ack_pending(most: i64) -> Self {
         let why = format!("consumer max ack pending exceeds system limit of {most}");
         Self::with(400, 10121, why)
@@ -158,13 +163,22 @@ errors! {
     CONSUMER_EXISTS = 400, 10148, "consumer already exists";
     CONSUMER_DOES_NOT_EXIST = 400, 10149, "consumer does not exist";
     PRIORITY_WITHOUT_GROUP = 400, 10159, "Setting PriorityPolicy requires at least one PriorityGroup to be set";
+    WRONG_LAST_SEQUENCE_BUSY = 400, 10164, "wrong last sequence";
     TTL_INVALID = 400, 10165, "invalid per-message TTL";
     TTL_DISABLED = 400, 10166, "per-message TTL is disabled";
     COUNTER_DISABLED = 400, 10168, "message counters is disabled";
     ATOMIC_DISABLED = 400, 10174, "atomic publish is disabled";
+    BATCH_SEQUENCE_MISSING = 400, 10175, "atomic publish sequence is missing";
+    BATCH_INCOMPLETE = 400, 10176, "atomic publish batch is incomplete";
+    BATCH_ID_INVALID = 400, 10179, "atomic publish batch ID is invalid";
     ACK_WAIT_NEGATIVE = 400, 10183, "consumer ack wait needs to be positive";
     BACKOFF_NEGATIVE = 400, 10184, "consumer backoff needs to be positive";
     SCHEDULES_DISABLED = 400, 10188, "message schedules is disabled";
     EXPECTED_SEQUENCE_MISSING = 400, 10193, "missing sequence for expected last sequence per subject";
+    BATCH_TOO_LARGE = 400, 10199, "atomic publish batch is too large: 1000";
+    BATCH_COMMIT_INVALID = 400, 10200, "atomic publish batch commit is invalid";
+    BATCH_DUPLICATE = 400, 10201, "atomic publish batch contains duplicate message id";
+    INGEST_DISABLED = 400, 10205, "batch publish is disabled";
+    TOO_MANY_BATCHES = 429, 10210, "atomic publish too many inflight";
     GROUP_WITHOUT_PRIORITY = 400, 10196, "consumer can not have priority groups when policy is none";
 }

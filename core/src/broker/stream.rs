@@ -1,5 +1,6 @@
 //! A stream: its messages, its consumers, and what ties them.
 
+mod batch;
 mod publish;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -7,6 +8,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
+use self::batch::Batches;
 use super::consumer::Consumer;
 use super::consumer_config::ConsumerConfig;
 use super::dedupe::Dedupe;
@@ -34,6 +36,8 @@ pub(super) struct Stream {
     pub(super) consumers: BTreeMap<Arc<str>, Consumer>,
     /// Which consumers a subject is for.
     wanted: Table<Arc<str>>,
+    /// Messages that wait for the end of their batch.
+    batches: Batches,
     armed: Time,
 }
 
@@ -67,6 +71,7 @@ impl Stream {
             last_id: String::new(),
             consumers: BTreeMap::new(),
             wanted: Table::new(world.random.next(), usize::MAX),
+            batches: Batches::default(),
             armed: Time::NEVER,
         }
     }
@@ -116,6 +121,7 @@ impl Stream {
 
     /// Gives back its memory and subjects, and ends its consumers.
     pub(super) fn close(mut self, world: &mut World) {
+        self.forget_batches(world);
         let names: Vec<Arc<str>> = self.consumers.keys().cloned().collect();
         for name in names {
             self.delete_consumer(world, &name, false);
@@ -144,7 +150,8 @@ impl Stream {
             .flatten()
             .map(|at| world.time_of(at) + nanos(self.config.max_age));
         let expiring = self.expiring.first().map(|&(at, _)| at);
-        [window, age, expiring].into_iter().flatten().min()
+        let batch = self.batches.deadline();
+        [window, age, expiring, batch].into_iter().flatten().min()
     }
 
     /// Its timer fired: what is too old goes.
@@ -155,6 +162,7 @@ impl Stream {
     }
 
     fn tick(&mut self, world: &mut World) {
+        self.abandon_batches(world);
         let freed = self.dedupe.expire(world.now, self.config.window());
         world.used = world.used.saturating_sub(freed);
         while let Some(&(at, seq)) = self.expiring.first()
@@ -519,6 +527,7 @@ impl Stream {
 
     /// Survives a restart if it is kept in a file; says whether it does.
     pub(super) fn restart(&mut self, world: &mut World, lost: Option<Time>) -> bool {
+        self.forget_batches(world);
         if self.config.storage == Storage::Memory {
             return false;
         }

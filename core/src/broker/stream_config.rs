@@ -40,6 +40,7 @@ pub(super) struct StreamConfig {
     pub(super) deny_purge: bool,
     pub(super) allow_rollup_hdrs: bool,
     pub(super) allow_msg_ttl: bool,
+    pub(super) allow_atomic: bool,
     pub(super) max_inactive: i64,
     pub(super) max_ack_pending: i64,
     pub(super) metadata: BTreeMap<String, String>,
@@ -47,7 +48,7 @@ pub(super) struct StreamConfig {
 }
 
 /// What a server does and this broker does not; asked for, it is refused.
-const UNSUPPORTED: [(&str, &str); 10] = [
+const UNSUPPORTED: [(&str, &str); 9] = [
     ("mirror", "mirrors are not supported"),
     ("sources", "sources are not supported"),
     ("republish", "republishing is not supported"),
@@ -57,7 +58,6 @@ const UNSUPPORTED: [(&str, &str); 10] = [
         "subject delete markers are not supported",
     ),
     ("allow_msg_counter", "message counters are not supported"),
-    ("allow_atomic", "atomic publish is not supported"),
     ("allow_msg_schedules", "message schedules are not supported"),
     ("allow_batched", "batch publish is not supported"),
     ("persist_mode", "persist modes are not supported"),
@@ -120,6 +120,7 @@ impl StreamConfig {
             deny_purge: o.bool("deny_purge")?,
             allow_rollup_hdrs: o.bool("allow_rollup_hdrs")?,
             allow_msg_ttl: o.bool("allow_msg_ttl")?,
+            allow_atomic: o.bool("allow_atomic")?,
             max_inactive,
             max_ack_pending,
             metadata: o.metadata()?,
@@ -206,7 +207,11 @@ impl StreamConfig {
         if self.num_replicas > 1 {
             return Err(error::REPLICAS);
         }
-        let level = if self.allow_msg_ttl { "1" } else { "0" };
+        let level = match (self.allow_atomic, self.allow_msg_ttl) {
+            (true, _) => "2",
+            (false, true) => "1",
+            (false, false) => "0",
+        };
         self.metadata.remove("_nats.ver");
         self.metadata.remove("_nats.level");
         self.metadata.insert("_nats.req.level".into(), level.into());
@@ -311,6 +316,9 @@ impl StreamConfig {
         put("deny_purge", json!(self.deny_purge));
         put("allow_rollup_hdrs", json!(self.allow_rollup_hdrs));
         put("allow_msg_ttl", json!(self.allow_msg_ttl));
+        if self.allow_atomic {
+            put("allow_atomic", json!(true));
+        }
         let mut limits = Map::new();
         if self.max_inactive != 0 {
             limits.insert("inactive_threshold".into(), json!(self.max_inactive));

@@ -1,6 +1,7 @@
 //! The broker in virtual time. What a real server answers was read off one; the
 //! comparison over the wire lives with the integration tests.
 
+mod batches;
 mod consume;
 mod faults;
 mod streams;

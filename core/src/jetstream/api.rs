@@ -109,6 +109,12 @@ pub struct StreamConfig {
     /// Whether messages may be stored to be published later (ADR-51, server 2.12).
     #[serde(skip_serializing_if = "is_false")]
     pub allow_msg_schedules: bool,
+    /// Whether batches may be stored whole or not at all (ADR-50, server 2.12).
+    #[serde(skip_serializing_if = "is_false")]
+    pub allow_atomic: bool,
+    /// Whether batches may be stored on the way, in order (server 2.14).
+    #[serde(skip_serializing_if = "is_false")]
+    pub allow_batched: bool,
     /// Free text of users and tools; keys starting `_nats.` are the server's.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub metadata: BTreeMap<String, String>,
@@ -256,6 +262,8 @@ pub mod codes {
     pub const SUBJECT_OVERLAP: u32 = 10065;
     /// The message could not be stored: a full stream that discards the new, ...
     pub const STORE_FAILED: u32 = 10077;
+    /// Another last message id than expected.
+    pub const WRONG_LAST_ID: u32 = 10070;
     /// Another last sequence than expected.
     pub const WRONG_LAST_SEQUENCE: u32 = 10071;
     /// This server leads nothing that could answer.
@@ -274,6 +282,20 @@ pub mod codes {
     pub const WRONG_LAST_SEQUENCE_BUSY: u32 = 10164;
     /// The server asks to slow down.
     pub const TOO_MANY_REQUESTS: u32 = 10167;
+    /// The stream takes no atomic batches.
+    pub const BATCH_DISABLED: u32 = 10174;
+    /// Messages of an atomic batch are missing, or it was forgotten.
+    pub const BATCH_INCOMPLETE: u32 = 10176;
+    /// A message id of an atomic batch is known.
+    pub const BATCH_DUPLICATE: u32 = 10201;
+    /// The stream takes no fast-ingest batches.
+    pub const INGEST_DISABLED: u32 = 10205;
+    /// The server knows no such fast-ingest batch.
+    pub const INGEST_UNKNOWN: u32 = 10208;
+    /// Too many atomic batches are under way.
+    pub const TOO_MANY_BATCHES: u32 = 10210;
+    /// Too many fast-ingest batches are under way.
+    pub const TOO_MANY_INGESTS: u32 = 10211;
 }
 
 const fn is_false(value: &bool) -> bool {

@@ -54,6 +54,10 @@ pub struct WantedStream {
     /// Whether messages may be stored to be published later; they wait under
     /// [`schedules`], which it stores then too. Cannot be taken back.
     pub schedules: bool,
+    /// Whether batches may be stored whole or not at all.
+    pub atomic_batches: bool,
+    /// Whether batches may be stored on the way, in order.
+    pub fast_ingest: bool,
     /// What it is for; `None` leaves what is there.
     pub description: Option<String>,
 }
@@ -79,6 +83,8 @@ impl WantedStream {
             compression: Compression::None,
             message_ttl: false,
             schedules: false,
+            atomic_batches: false,
+            fast_ingest: false,
             description: None,
         }
     }
@@ -208,6 +214,8 @@ impl WantedStream {
             compression: self.compression,
             allow_msg_ttl: self.message_ttl,
             allow_msg_schedules: self.schedules,
+            allow_atomic: self.atomic_batches,
+            allow_batched: self.fast_ingest,
             ..StreamConfig::default()
         }
     }
@@ -327,6 +335,8 @@ fn changed(wanted: &StreamConfig, found: &StreamConfig) -> StreamConfig {
             && wanted.max_msgs_per_subject > 0,
         allow_msg_ttl: wanted.allow_msg_ttl || found.allow_msg_ttl,
         allow_msg_schedules: wanted.allow_msg_schedules || found.allow_msg_schedules,
+        allow_atomic: wanted.allow_atomic || found.allow_atomic,
+        allow_batched: wanted.allow_batched || found.allow_batched,
         metadata: found.metadata.clone(),
         other: found.other.clone(),
         ..wanted.clone()

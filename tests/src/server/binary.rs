@@ -13,6 +13,9 @@ pub const DEFAULT_VERSION: &str = "2.15.1";
 /// The oldest version that jetbus supports; a smaller run of the tests uses it.
 pub const OLDEST_VERSION: &str = "2.10.26";
 
+/// A version that stores batches whole or not at all, and not on the way.
+pub const ATOMIC_VERSION: &str = "2.12.8";
+
 /// A nats-server program.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerBinary {

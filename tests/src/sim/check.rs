@@ -18,6 +18,7 @@ mod publishing;
 mod repeating;
 mod results;
 mod runs;
+mod whole;
 
 pub use accounting::Accounts;
 
@@ -130,6 +131,12 @@ pub enum Violation {
         /// How often it was.
         count: usize,
     },
+    /// Of a batch that is stored whole or not at all, some is stored and some is not, or
+    /// something is between, or the answers differ.
+    BatchInParts {
+        /// Its first call.
+        call: u64,
+    },
     /// A publish was said to be stored where the broker does not hold it.
     FalselyStored {
         /// The call.
@@ -221,6 +228,7 @@ pub fn check(history: &History) -> Vec<Violation> {
     publishing::creation(history, &mut found);
     publish_order::check(history, &mut found);
     results::check(history, &mut found);
+    whole::check(history, &mut found);
     ending::closing(history, &mut found);
     ending::drains(history, &runs, &mut found);
     ending::memory(history, &mut found);

@@ -31,6 +31,12 @@ pub enum Entry {
         /// Its key.
         key: Option<String>,
     },
+    /// These calls are one batch, of which all is stored or nothing. Of its events there
+    /// is no other call.
+    Batch {
+        /// Which calls, in order.
+        calls: Vec<u64>,
+    },
     /// A publish was answered.
     Answered {
         /// Which call.

@@ -32,6 +32,8 @@ pub struct Plan {
     pub publishers: u64,
     /// Events that each of them publishes.
     pub events: u64,
+    /// How many of a thousand publishers publish batches.
+    pub batches: u32,
     /// The longest pause between two of them.
     pub pause: Duration,
     /// The publish window of each bus.
@@ -191,6 +193,7 @@ impl Plan {
             storm: millis(rng.between(1_000, 8_000)),
             stays: breaks.then(|| millis(rng.between(200, 4_000))),
             gone: millis(rng.between(10, 1_500)),
+            batches: *pick(&mut rng, &[0, 300, 700]),
         }
     }
 }

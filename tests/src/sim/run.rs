@@ -244,7 +244,7 @@ impl World {
         let bus = Builder::link(Arc::<FaultyLink>::clone(&link))
             .runtime(Arc::clone(runtime))
             .seed(rng.next())
-            .stream(Stream::new("ORDERS", ["orders.>"]))
+            .stream(Stream::new("ORDERS", ["orders.>"]).atomic_batches(true))
             .window(plan.window)
             .publish_timeout(plan.publish_timeout)
             .request_timeout(REQUEST)

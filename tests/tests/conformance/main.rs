@@ -1,6 +1,7 @@
 //! The conformance suite: what the bus promises, once for every runtime on every
 //! link.
 
+mod atomic;
 mod attempts;
 mod batches;
 mod burying;
@@ -13,6 +14,7 @@ mod keys;
 mod layers;
 mod limits;
 mod links;
+mod many;
 mod news;
 mod once;
 mod ordering;
@@ -30,6 +32,15 @@ mod subscription;
 mod topics;
 
 jetbus_tests::conformance! {
+    atomic::a_batch_comes_behind_what_its_keys_have_in_hand,
+    atomic::a_batch_is_stored_whole_or_not_at_all,
+    atomic::a_batch_that_was_cut_off_is_sent_whole_again,
+    atomic::a_batch_whose_answer_is_lost_is_stored_once,
+    atomic::batches_share_the_window_with_all_others,
+    atomic::behind_an_unknown_outcome_no_batch_is_sent,
+    atomic::closing_answers_every_event_of_a_batch,
+    atomic::what_is_refused_in_the_middle_is_refused_for_that,
+    atomic::where_it_cannot_be_had_nothing_is_sent,
     attempts::a_handler_that_blocks_its_thread_is_told_once,
     attempts::a_panic_of_anything_that_is_dropped_is_an_error,
     attempts::an_attempt_that_takes_too_long_is_dropped_before_its_key_goes_on,
@@ -75,6 +86,13 @@ jetbus_tests::conformance! {
     limits::options_of_handling_have_bounds,
     limits::unordered_events_of_a_key_run_at_once,
     links::an_inbox_that_is_ended_gives_all_that_was_on_its_way,
+    many::a_gap_among_many_is_filled_in_order,
+    many::a_lost_connection_amid_many_loses_and_repeats_none,
+    many::closing_answers_each_of_many,
+    many::each_of_many_has_its_own_outcome,
+    many::many_are_ingested_in_order,
+    many::one_of_many_that_is_refused_lets_the_others_go,
+    many::what_lingers_goes_together,
     news::a_failure_that_nobody_waits_for_is_told,
     news::a_slow_listener_is_told_what_it_missed,
     news::streams_and_consumers_made_are_told,

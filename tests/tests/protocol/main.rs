@@ -21,6 +21,7 @@
 
 mod account;
 mod acks;
+mod atomic;
 mod consumers;
 mod core_nats;
 mod generated;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::task::Context;
 
 use jetbus_core::jetstream::api::codes;
+use jetbus_core::jetstream::batch;
 use jetbus_core::jetstream::publish::line::{self, Ending, Place, Why};
 use jetbus_core::jetstream::publish::{self, Ack, Failure, Verdict};
 use jetbus_core::shared::credit::{Permit, Token};
@@ -37,6 +38,7 @@ impl Hub {
                     };
                     self.line.handle(now, enter);
                 }
+                Some(Entry::Batch(departing)) => self.batch_entered(now, *departing),
                 Some(Entry::Asked {
                     token,
                     failure,
@@ -200,11 +202,21 @@ impl Hub {
                     line::Output::Send { token, place } => self.send(now, token, place),
                     line::Output::Fail { token, why } => self.fail(now, token, why),
                 }
-            } else {
+            } else if !self.advance_batches(now) {
                 break;
             }
             // What was refused for now may make the link busy.
             self.watch_link(now, cx);
+        }
+    }
+
+    /// The link takes nothing for now: it is waited for.
+    pub(super) fn busy(&mut self, now: Time) {
+        if self.link_ready.is_none() {
+            let link = Arc::clone(&self.bus.link);
+            self.link_ready = Some(Box::pin(async move { link.ready().await }));
+            self.publisher.handle(now, publish::Input::Busy);
+            self.batches_hear(now, &batch::Input::Busy);
         }
     }
 
@@ -213,6 +225,7 @@ impl Hub {
         self.link_ready = None;
         self.publisher.handle(now, publish::Input::Free);
         self.line.handle(now, line::Input::Free);
+        self.batches_hear(now, &batch::Input::Free);
     }
 
     /// A link that was found busy is waited for.
@@ -235,6 +248,9 @@ impl Hub {
 
     /// Its turn has come.
     fn send(&mut self, now: Time, token: u64, place: Place) {
+        if self.batch_may_go(now, token, place) {
+            return;
+        }
         let bus = Arc::clone(&self.bus);
         match bus.window.settle(Token::from_bits(token)) {
             Some((mut flight, permit)) => {
@@ -268,10 +284,8 @@ impl Hub {
         {
             return self.end(now, flight, permit, Err(error));
         }
-        if refused == Refused::Busy && self.link_ready.is_none() {
-            let link = Arc::clone(&bus.link);
-            self.link_ready = Some(Box::pin(async move { link.ready().await }));
-            self.publisher.handle(now, publish::Input::Busy);
+        if refused == Refused::Busy {
+            self.busy(now);
         }
         // What the hub waits for, a line may wait for. A loss that was not told yet
         // is tried again.
@@ -303,6 +317,9 @@ impl Hub {
 
     /// It is not sent at all.
     fn fail(&mut self, now: Time, token: u64, why: Why) {
+        if self.batch_may_not_go(now, token, why) {
+            return;
+        }
         let bus = Arc::clone(&self.bus);
         let Some((mut flight, permit)) = bus.window.settle(Token::from_bits(token)) else {
             return;
@@ -319,13 +336,13 @@ impl Hub {
         self.end(now, flight, permit, Err(error));
     }
 
-    fn is_down_for_callers(&self) -> bool {
+    pub(super) fn is_down_for_callers(&self) -> bool {
         self.generation == 0 && !self.bus.settings.wait_for_connection
     }
 
     /// A publish has ended: its place is free, the next of its key may go, and
     /// whoever waits is told.
-    fn end(
+    pub(super) fn end(
         &mut self,
         now: Time,
         flight: Flight,
@@ -343,7 +360,7 @@ impl Hub {
         flight.tell(&self.bus, result);
     }
 
-    fn leave(&mut self, now: Time, place: Place, ending: Ending) {
+    pub(super) fn leave(&mut self, now: Time, place: Place, ending: Ending) {
         self.line.handle(now, line::Input::Ended { place, ending });
     }
 }

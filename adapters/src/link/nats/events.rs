@@ -142,10 +142,15 @@ fn look(client: &Client) -> (u64, bool) {
     (connects, client.connection_state() == State::Connected)
 }
 
+/// Since when servers store batches on the way.
+const FAST_INGEST_SINCE: (u32, u32, u32) = (2, 14, 0);
+
 fn describe(info: &async_nats::ServerInfo) -> ServerInfo {
+    let version = version(&info.version);
     ServerInfo {
         name: info.server_name.clone(),
-        version: version(&info.version),
+        version,
         max_payload: info.max_payload,
+        fast_ingest: version >= FAST_INGEST_SINCE,
     }
 }

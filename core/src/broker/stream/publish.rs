@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use super::batch::Staged;
 use super::{Purge, Stream};
 use crate::broker::dedupe::Dedupe;
 use crate::broker::error::{self, Error};
@@ -15,14 +16,24 @@ use crate::jetstream::api::{Discard, Retention};
 use crate::{Headers, Outbound};
 
 /// What is to be done with a message.
-enum Verdict<'a> {
-    /// Store it, under the id, with the rollup and for so long.
-    Store(Option<&'a str>, Option<Rollup>, Option<Duration>),
+pub(super) enum Verdict {
+    /// Store it so.
+    Store(Keeping),
     /// It is stored already.
     Duplicate(u64),
 }
 
-#[derive(Clone, Copy)]
+/// How a message is stored.
+#[derive(Debug, Default)]
+pub(super) struct Keeping {
+    /// Under this id.
+    pub(super) id: Option<String>,
+    rollup: Option<Rollup>,
+    /// For so long.
+    ttl: Option<Duration>,
+}
+
+#[derive(Clone, Copy, Debug)]
 enum Rollup {
     Subject,
     All,
@@ -31,6 +42,12 @@ enum Rollup {
 impl Stream {
     /// Stores `message` and answers its reply.
     pub(in crate::broker) fn publish(&mut self, world: &mut World, message: Outbound) {
+        if let Some(id) = message.headers.get("Nats-Batch-Id")
+            && !id.is_empty()
+        {
+            let id = id.to_owned();
+            return self.batch(world, &id, message);
+        }
         let reply = message.reply.clone().filter(|_| !self.config.no_ack);
         let subject = message.subject.clone();
         let (answer, stored) = match self.store_message(world, message) {
@@ -57,7 +74,7 @@ impl Stream {
     }
 
     /// Tells the consumers that are concerned.
-    fn signal(&mut self, world: &mut World, subject: &str, seq: u64) {
+    pub(super) fn signal(&mut self, world: &mut World, subject: &str, seq: u64) {
         let mut settled: Vec<Arc<str>> = Vec::new();
         let (consumers, store, stream) = (&mut self.consumers, &self.store, &self.name);
         self.wanted.visit(subject, |name| {
@@ -82,34 +99,58 @@ impl Stream {
         world: &mut World,
         message: Outbound,
     ) -> Result<(u64, Outcome), Error> {
+        if message
+            .reply
+            .as_ref()
+            .is_some_and(|r| r.as_str().ends_with(".$FI"))
+        {
+            return Err(error::INGEST_DISABLED);
+        }
+        let (subject, headers) = (message.subject.as_str(), &message.headers);
+        let verdict = if headers.is_empty() {
+            self.check_size(0, message.payload.len())?;
+            Verdict::Store(Keeping::default())
+        } else {
+            self.judge(world, subject, headers, message.payload.len(), None)?
+        };
+        let keeping = match verdict {
+            Verdict::Duplicate(seq) => return Ok((seq, Outcome::Duplicate)),
+            Verdict::Store(keeping) => keeping,
+        };
+        let size = self.store.size(subject, headers, &message.payload);
+        let id_cost = keeping.id.as_deref().map_or(0, Dedupe::cost);
+        if world.is_full(size + id_cost) {
+            return Err(error::INSUFFICIENT_RESOURCES);
+        }
+        if !self.is_unwanted_subject(subject) {
+            self.check_room(subject, size, None)?;
+        }
+        Ok(self.keep(world, message, keeping))
+    }
+
+    /// Whether nobody is interested in a message to `subject`, and so it is not kept.
+    pub(super) fn is_unwanted_subject(&self, subject: &str) -> bool {
+        self.config.retention == Retention::Interest && !self.wanted.covers(subject)
+    }
+
+    /// Stores a message for which all checks were made.
+    pub(super) fn keep(
+        &mut self,
+        world: &mut World,
+        message: Outbound,
+        keeping: Keeping,
+    ) -> (u64, Outcome) {
         let Outbound {
             subject,
             headers,
             payload,
             ..
         } = message;
-        let verdict = if headers.is_empty() {
-            self.check_size(0, payload.len())?;
-            Verdict::Store(None, None, None)
-        } else {
-            self.judge(world, subject.as_str(), &headers, payload.len())?
-        };
-        let (id, rollup, ttl) = match verdict {
-            Verdict::Duplicate(seq) => return Ok((seq, Outcome::Duplicate)),
-            Verdict::Store(id, rollup, ttl) => (id, rollup, ttl),
-        };
-        let size = self.store.size(subject.as_str(), &headers, &payload);
-        let id_cost = id.map_or(0, Dedupe::cost);
-        if world.is_full(size + id_cost) {
-            return Err(error::INSUFFICIENT_RESOURCES);
-        }
-        let id = id.map(str::to_owned);
-        let unwanted =
-            self.config.retention == Retention::Interest && !self.wanted.covers(subject.as_str());
-        let (seq, outcome) = if unwanted {
+        let Keeping { id, rollup, ttl } = keeping;
+        let (seq, outcome) = if self.is_unwanted_subject(subject.as_str()) {
             (self.store.skip(world.wall()), Outcome::Skipped)
         } else {
-            self.check_room(subject.as_str(), size)?;
+            let size = self.store.size(subject.as_str(), &headers, &payload);
             let stored = Stored {
                 subject: subject.clone(),
                 headers,
@@ -124,7 +165,7 @@ impl Stream {
             (seq, Outcome::Stored)
         };
         if let Some(id) = &id {
-            world.used += id_cost;
+            world.used += Dedupe::cost(id);
             self.dedupe.insert(world.now, id, seq);
         }
         self.last_id = id.unwrap_or_default();
@@ -140,13 +181,13 @@ impl Stream {
                 seq: 0,
                 keep: 1,
             },
-            None => return Ok((seq, outcome)),
+            None => return (seq, outcome),
         };
         self.purge(world, &purge);
-        Ok((seq, outcome))
+        (seq, outcome)
     }
 
-    fn check_size(&self, headers: usize, payload: usize) -> Result<(), Error> {
+    pub(super) fn check_size(&self, headers: usize, payload: usize) -> Result<(), Error> {
         let most = self.config.max_msg_size;
         if most > 0 && (headers + payload) as u64 > most.unsigned_abs() {
             return Err(error::MESSAGE_TOO_LARGE);
@@ -154,14 +195,16 @@ impl Stream {
         Ok(())
     }
 
-    /// What the headers ask for, in the server's order.
-    fn judge<'a>(
+    /// What the headers ask for, in the server's order; of a message of a batch, after
+    /// those that are `staged` before it.
+    pub(super) fn judge(
         &mut self,
         world: &mut World,
         subject: &str,
-        headers: &'a Headers,
+        headers: &Headers,
         payload: usize,
-    ) -> Result<Verdict<'a>, Error> {
+        staged: Option<&Staged>,
+    ) -> Result<Verdict, Error> {
         self.check_size(headers.wire_len(), payload)?;
         let mut id = None;
         let mut expected_id = None;
@@ -191,7 +234,6 @@ impl Stream {
                     counter = true;
                     continue;
                 }
-                "Batch-Id" => return Err(error::ATOMIC_DISABLED),
                 _ => continue,
             };
             if !value.is_empty() {
@@ -211,6 +253,9 @@ impl Stream {
         };
         if let Some(expected) = expected_subject_last {
             let subject = expected_subject.unwrap_or(subject);
+            if staged.is_some_and(|staged| staged.has(subject)) {
+                return Err(error::WRONG_LAST_SEQUENCE_BUSY);
+            }
             let last = self.last_seq(subject).unwrap_or(0);
             if expected.parse() != Ok(last) {
                 return Err(Error::wrong_last_sequence(last));
@@ -219,9 +264,13 @@ impl Stream {
             return Err(error::EXPECTED_SEQUENCE_MISSING);
         }
         if let Some(expected) = expected_last {
-            let last = self.store.last();
+            let last = self.store.last() + staged.map_or(0, Staged::len);
             if expected.parse() != Ok(last) {
                 return Err(Error::wrong_last_sequence(last));
+            }
+            // Only the first of a batch may expect it.
+            if staged.is_some_and(|staged| staged.len() > 0) {
+                return Err(error::WRONG_LAST_SEQUENCE_BUSY);
             }
         }
         if schedule.is_some() {
@@ -230,9 +279,17 @@ impl Stream {
         if let Some(id) = id {
             let freed = self.dedupe.expire(world.now, self.config.window());
             world.used = world.used.saturating_sub(freed);
-            if let Some(seq) = self.dedupe.get(id) {
+            let known = self.dedupe.get(id);
+            if let Some(staged) = staged {
+                if known.is_some() || staged.has_id(id) {
+                    return Err(error::BATCH_DUPLICATE);
+                }
+            } else if let Some(seq) = known {
                 return Ok(Verdict::Duplicate(seq));
             }
+        }
+        if staged.is_some() && expected_id.is_some() {
+            return Err(Error::batch_header("Nats-Expected-Last-Msg-Id"));
         }
         if expected_id.is_some_and(|id| id != self.last_id) {
             return Err(Error::wrong_last_id(&self.last_id));
@@ -250,7 +307,8 @@ impl Stream {
                 )));
             }
         };
-        Ok(Verdict::Store(id, rollup, ttl))
+        let id = id.map(str::to_owned);
+        Ok(Verdict::Store(Keeping { id, rollup, ttl }))
     }
 
     /// The last sequence of a subject or pattern.
@@ -261,29 +319,41 @@ impl Stream {
         self.store.seqs(subject)?.back().copied()
     }
 
-    /// With discard new: whether the limits leave room for `size` more bytes.
-    fn check_room(&self, subject: &str, size: u64) -> Result<(), Error> {
+    /// With discard new: whether the limits leave room for `size` more bytes, after what
+    /// is `staged`.
+    pub(super) fn check_room(
+        &self,
+        subject: &str,
+        size: u64,
+        staged: Option<&Staged>,
+    ) -> Result<(), Error> {
         let config = &self.config;
+        let (more, of_subject, more_bytes) = staged.map_or((0, 0, 0), |staged| {
+            (staged.len(), staged.len_of(subject), staged.bytes())
+        });
         if config.discard != Discard::New {
             return Ok(());
         }
         let mut replaced = None;
         if config.max_msgs_per_subject > 0
-            && let Some(seqs) = self.store.seqs(subject)
-            && seqs.len() as i64 >= config.max_msgs_per_subject
+            && let seqs = self.store.seqs(subject)
+            && (seqs.map_or(0, |seqs| seqs.len() as u64) + of_subject)
+                >= config.max_msgs_per_subject.unsigned_abs()
         {
             if config.discard_new_per_subject {
                 return Err(Error::store_failed("maximum messages per subject exceeded"));
             }
-            replaced = seqs.front().and_then(|seq| self.store.get(*seq));
+            let first = seqs.and_then(|seqs| seqs.front());
+            replaced = first.and_then(|seq| self.store.get(*seq));
         }
         if config.max_msgs > 0
-            && self.store.len() >= config.max_msgs.unsigned_abs()
+            && self.store.len() + more >= config.max_msgs.unsigned_abs()
             && replaced.is_none()
         {
             return Err(Error::store_failed("maximum messages exceeded"));
         }
-        if config.max_bytes > 0 && self.store.bytes() + size > config.max_bytes.unsigned_abs() {
+        let bytes = self.store.bytes() + more_bytes + size;
+        if config.max_bytes > 0 && bytes > config.max_bytes.unsigned_abs() {
             let freed = replaced.map_or(0, |m| {
                 self.store.size(m.subject.as_str(), &m.headers, &m.payload)
             });
@@ -348,8 +418,8 @@ fn parse_ttl(text: &str) -> Option<Duration> {
 }
 
 /// What became of a message.
-#[derive(Clone, Copy)]
-enum Outcome {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
     Stored,
     /// Nobody was interested: it used up a sequence.
     Skipped,

@@ -109,8 +109,11 @@ pub(super) fn differences(wanted: &StreamConfig, found: &StreamConfig) -> Vec<Di
             wanted.allow_msg_schedules,
             found.allow_msg_schedules,
         ),
+        ("allow_atomic", wanted.allow_atomic, found.allow_atomic),
+        ("allow_batched", wanted.allow_batched, found.allow_batched),
     ] {
-        // What is allowed is never taken back: the server refuses.
+        // What is allowed is never taken back: the server refuses, or somebody else
+        // may need it.
         if wanted && !found {
             differ(field, Change::Safe, &wanted, &found);
         }

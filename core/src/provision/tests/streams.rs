@@ -149,11 +149,14 @@ fn what_messages_may_do_is_added_and_never_taken_back() {
     let more = WantedStream {
         message_ttl: true,
         schedules: true,
+        atomic_batches: true,
+        fast_ingest: true,
         discard: Discard::Old,
         ..orders()
     };
     let changed = server.ensure(&more, &consent).unwrap();
     assert!(changed.config.allow_msg_ttl && changed.config.allow_msg_schedules);
+    assert!(changed.config.allow_atomic && changed.config.allow_batched);
     let waiting = format!("jetbus~schedules.{}.*", more.name);
     assert!(changed.config.subjects.contains(&waiting));
     let less = WantedStream {
@@ -162,6 +165,7 @@ fn what_messages_may_do_is_added_and_never_taken_back() {
     };
     let kept = server.ensure(&less, &consent).unwrap();
     assert!(kept.config.allow_msg_ttl && kept.config.allow_msg_schedules);
+    assert!(kept.config.allow_atomic && kept.config.allow_batched);
 }
 
 #[test]

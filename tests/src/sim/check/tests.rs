@@ -296,6 +296,38 @@ fn a_publish_without_an_answer_or_with_two_is_found() {
 }
 
 #[test]
+fn a_batch_in_parts_is_found() {
+    let batch = |first, last| Entry::Batch {
+        calls: vec![first, last],
+    };
+    let with = |entries: &[Entry]| {
+        let mut all = vec![answered(1, 1)];
+        all.extend_from_slice(entries);
+        check(&replaced(&answered(1, 1), &all))
+    };
+    let in_parts = |call| [Violation::BatchInParts { call }];
+    assert_eq!(with(&[batch(1, 2)]), []);
+    assert_eq!(with(&[batch(2, 1)]), in_parts(2));
+    // The third of its kind is not stored.
+    let unknown = Entry::Answered {
+        call: 3,
+        answer: Answer::Unknown,
+    };
+    let third = [published(3, 3), unknown];
+    assert_eq!(with(&third), []);
+    let parts = [third.to_vec(), vec![batch(2, 3)]].concat();
+    assert_eq!(with(&parts), in_parts(2));
+    assert_eq!(with(&[third.to_vec(), vec![batch(3, 3)]].concat()), []);
+    // All are stored, and that was said of one alone.
+    let unsaid = Entry::Answered {
+        call: 1,
+        answer: Answer::Unknown,
+    };
+    let differs = replaced(&answered(1, 1), &[unsaid, batch(1, 2)]);
+    assert_eq!(check(&differs), in_parts(1));
+}
+
+#[test]
 fn untrue_answers_are_found() {
     let elsewhere = replaced(&answered(1, 1), &[answered(1, 2)]);
     assert_eq!(check(&elsewhere), [Violation::FalselyStored { call: 1 }]);

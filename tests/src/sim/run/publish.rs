@@ -2,7 +2,7 @@
 
 use std::future::Future;
 
-use jetbus::{Bus, Event, Headers, Outcome, PublishError, Raw, Receipt, Topic};
+use jetbus::{BatchPath, Bus, Event, Headers, Outcome, PublishError, Raw, Receipt, Topic};
 
 use super::super::history::{Answer, Entry};
 use super::super::plan::pick;
@@ -38,6 +38,9 @@ pub(super) async fn run(world: &World, bus: &Bus, number: usize) {
         "topics are resolved without the server"
     );
     let publisher = (number, world.number());
+    if world.with_rng(|rng| rng.chance(plan.batches)) {
+        return batches(world, publisher, &topics).await;
+    }
     let waits = world.with_rng(|rng| rng.chance(400));
     let mut receipts: Vec<(u64, Receipt)> = Vec::new();
     for _ in 0..plan.events {
@@ -68,6 +71,47 @@ pub(super) async fn run(world: &World, bus: &Bus, number: usize) {
     collect(world, &mut receipts).await;
 }
 
+/// Publishes some at a time: whole or not at all where the stream allows it.
+async fn batches(world: &World, publisher: Publisher, topics: &[Topic]) {
+    let plan = &world.0.plan;
+    let mut left = plan.events;
+    while left > 0 {
+        world.pause(plan.pause).await;
+        let most = left.min(6).min(plan.window as u64);
+        let count = world.with_rng(|rng| rng.between(1, most));
+        left -= count;
+        let first = choose(world);
+        let topic = &topics[first.topic];
+        let mut messages = vec![first];
+        while (messages.len() as u64) < count {
+            messages.push(choose_for(world, messages[0].topic));
+        }
+        let is_whole = topic.name().starts_with("orders.") && world.with_rng(|rng| rng.chance(700));
+        let path = match is_whole {
+            true => BatchPath::Atomic,
+            false => BatchPath::Auto,
+        };
+        let calls = messages
+            .iter()
+            .map(|message| begin(world, publisher, message));
+        let calls: Vec<u64> = calls.collect();
+        if is_whole {
+            let calls = calls.clone();
+            world.0.log.add(Entry::Batch { calls });
+        }
+        let outcomes = if plan.topics[messages[0].topic].raw {
+            let raws = messages.iter().map(raw).collect();
+            topic.publish_raw_batch(path, raws).await
+        } else {
+            let events: Vec<_> = messages.iter().map(event).collect();
+            topic.publish_batch(path, &events).await
+        };
+        for (call, outcome) in calls.into_iter().zip(outcomes) {
+            end(world, call, outcome);
+        }
+    }
+}
+
 async fn collect(world: &World, receipts: &mut Vec<(u64, Receipt)>) {
     for (call, receipt) in receipts.drain(..) {
         end(world, call, receipt.await);
@@ -75,9 +119,14 @@ async fn collect(world: &World, receipts: &mut Vec<(u64, Receipt)>) {
 }
 
 fn choose(world: &World) -> Message {
+    let topics = world.0.plan.topics.len() as u64;
+    let topic = world.with_rng(|rng| usize::try_from(rng.below(topics)).unwrap_or(0));
+    choose_for(world, topic)
+}
+
+fn choose_for(world: &World, topic: usize) -> Message {
     let plan = &world.0.plan;
     world.with_rng(|rng| {
-        let topic = usize::try_from(rng.below(plan.topics.len() as u64)).unwrap_or(0);
         let keyless = plan.topics[topic].raw && rng.chance(500);
         let key = rng.below(plan.keys);
         Message {
