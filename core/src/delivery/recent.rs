@@ -53,8 +53,10 @@ impl<V: Copy> Recent<V> {
 
     #[cfg(all(test, not(loom)))]
     pub(super) fn capacity(&self) -> usize {
-        let index = self.index.known().map_or(0, |known| known.capacity());
-        self.order.capacity().max(index)
+        let index = self.index.known();
+        self.order
+            .capacity()
+            .max(index.map_or(0, std::collections::HashMap::capacity))
     }
 
     /// Remembers one more; the oldest is forgotten when there are too many.
