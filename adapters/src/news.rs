@@ -177,7 +177,7 @@ pub enum News {
         /// The event's sequence in its stream.
         sequence: u64,
     },
-    /// A publish failed and nobody waits for its outcome any more.
+    /// A publish failed, and nobody waits for its outcome or reads its result any more.
     PublishFailed {
         /// The topic.
         topic: Arc<str>,

@@ -58,7 +58,7 @@ impl ResultsOptions {
     }
 
     /// Most events whose result is not read yet: those on their way and those in the
-    /// stream, 1 to 65 535. Memory for all is taken at once, about 200 bytes each.
+    /// stream, 1 to 65 535. Memory for all is taken at once, a few hundred bytes each.
     /// Default: 1 024.
     pub const fn capacity(mut self, results: usize) -> Self {
         self.capacity = results;
