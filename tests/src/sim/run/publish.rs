@@ -32,7 +32,7 @@ pub(super) async fn run(world: &World, bus: &Bus) {
         "topics are resolved without the server"
     );
     let publisher = world.number();
-    if world.with_rng(|rng| rng.chance(plan.batches)) {
+    if plan.batches > 0 && world.with_rng(|rng| rng.chance(plan.batches)) {
         return batches(world, publisher, &topics).await;
     }
     let waits = world.with_rng(|rng| rng.chance(400));
