@@ -43,7 +43,8 @@ pub enum BatchPath {
     /// Needs a server from 2.12.1 and a stream with
     /// [`atomic_batches`](crate::Stream::atomic_batches); the embedded broker has it
     /// too. At most 1 000 events, and no more than the bus's window. A known message id
-    /// fails the whole batch (error 10201); the last sequence of the stream may be
+    /// fails the whole batch (error 10201), unless all of it is stored already, as one
+    /// batch: then its events are [duplicates](Outcome::Duplicate). The last sequence of the stream may be
     /// expected by the first event only (10164). What is stored has the headers
     /// `Nats-Batch-Id`, `-Sequence` and `-Commit`.
     Atomic,
@@ -151,13 +152,30 @@ impl Topic {
         async {
             match path {
                 BatchPath::Pipelined => self.one_by_one(letters).await,
-                BatchPath::Auto if !self.takes_ingest().await => self.one_by_one(letters).await,
-                BatchPath::Auto | BatchPath::FastIngest => self.ingest(letters).await,
+                BatchPath::FastIngest => self.ingest(letters).await,
                 BatchPath::Atomic => self.atomic(letters).await,
+                BatchPath::Auto => match self.takes_ingest().await {
+                    Ok(true) => self.ingest(letters).await,
+                    Ok(false) => self.one_by_one(letters).await,
+                    Err(error) => self.refuse_all(letters, &error),
+                },
             }
         }
         .instrument(span)
         .await
+    }
+
+    fn refuse_all(
+        &self,
+        letters: Vec<Result<Letter, PublishError>>,
+        why: &PublishError,
+    ) -> Results {
+        let refused = letters.into_iter().map(|letter| {
+            self.bus.inner().outcomes.count_rejected();
+            // What breaks a rule breaks it anyway.
+            letter.and_then(|_| Err(why.clone()))
+        });
+        refused.collect()
     }
 
     async fn one_by_one(&self, letters: Vec<Result<Letter, PublishError>>) -> Results {
@@ -255,23 +273,25 @@ impl Topic {
     }
 
     /// Whether the topic's stream takes batches on the way.
-    async fn takes_ingest(&self) -> bool {
+    async fn takes_ingest(&self) -> Result<bool, PublishError> {
         let (kept, may_be_unconfirmed) = self.state.with(|version| {
             let config = version.config.as_deref();
             let may = config.is_some_and(|config| config.allow_unconfirmed);
             (version.stream.clone(), may)
         });
         let (Kept::In(stream), false) = (kept, may_be_unconfirmed) else {
-            return false;
+            return Ok(false);
         };
         let bus = self.bus.inner();
         match stream.with(|ready| ready.fast_ingest) {
-            Some(takes) => takes,
+            Some(takes) => Ok(takes),
             None => {
+                let _open = bus.publishing.enter().map_err(|_| PublishError::Closed)?;
+                bus.check_sendable(0)?;
                 let deadline = bus.runtime.now() + bus.settings.publish_timeout;
                 let ready = stream.ensure(bus, deadline).await;
-                // Whoever publishes next is told why it is not.
-                ready.is_ok_and(|ready| ready.fast_ingest)
+                let ready = ready.map_err(PublishError::Stream)?;
+                Ok(ready.fast_ingest)
             }
         }
     }

@@ -193,7 +193,7 @@ impl Plan {
             storm: millis(rng.between(1_000, 8_000)),
             stays: breaks.then(|| millis(rng.between(200, 4_000))),
             gone: millis(rng.between(10, 1_500)),
-            batches: *pick(&mut rng, &[0, 300, 700]),
+            batches: *pick(&mut rng, &[0, 0, 700]),
         }
     }
 }

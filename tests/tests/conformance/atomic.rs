@@ -97,8 +97,22 @@ pub(crate) async fn a_batch_is_stored_whole_or_not_at_all(env: Env) {
         assert_eq!((len, max), (1_001, 1_000));
     }
     assert_eq!(outside.messages(ORDERS).await, 1_013);
+    // A batch that is there already is not stored again.
+    let named = [event(1, "z").id("a"), event(2, "z").id("b")];
+    assert_eq!(
+        sequences(publish(&env, &topic, &named).await),
+        [1_014, 1_015]
+    );
+    for (wanted, result) in (1_014..).zip(publish(&env, &topic, &named).await) {
+        let Ok(Outcome::Duplicate { sequence, .. }) = result else {
+            panic!("{result:?}")
+        };
+        assert_eq!(sequence, wanted);
+    }
+    assert_eq!(outside.messages(ORDERS).await, 1_015);
     let stats = bus.publish_stats();
-    assert_eq!((stats.stored, stats.rejected), (1_013, 9 + 2 + 2 + 1_001));
+    assert_eq!(stats.duplicate, 2);
+    assert_eq!((stats.stored, stats.rejected), (1_015, 9 + 2 + 2 + 1_001));
     bus.close().await;
 }
 

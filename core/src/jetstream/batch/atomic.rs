@@ -10,9 +10,9 @@ use crate::jetstream::publish::transient;
 /// A batch that is stored whole or not at all, as one run of sequences.
 ///
 /// The server answers the last message alone. What it refuses for a while is sent
-/// again, whole. So is what it did not answer; if it then says that it knows one of
-/// the ids, it is asked for the first and the last of them: they are as far apart as
-/// the batch is long exactly if the batch was stored before.
+/// again, whole. So is what it did not answer. If it says that it knows one of the ids,
+/// it is asked for the first and the last of them: they are as far apart as the batch is
+/// long exactly if the batch is stored already.
 ///
 /// One owner. Call [`handle`](Self::handle), then [`poll`](Self::poll) until `None`,
 /// and [`Input::Tick`] at [`deadline`](Self::deadline); earlier is harmless.
@@ -248,11 +248,16 @@ impl Atomic {
                         error.err_code,
                         codes::BATCH_INCOMPLETE | codes::TOO_MANY_BATCHES | codes::STREAM_NOT_FOUND
                     );
+                let is_known = error.err_code == codes::BATCH_DUPLICATE;
                 self.refusal = Some(error);
                 // Nothing of this attempt is stored.
                 self.state = State::Resting(Time::NEVER);
                 if passes {
                     self.again(false);
+                } else if is_known {
+                    // Maybe by this very batch: sent twice, or by somebody before.
+                    self.doubtful = true;
+                    self.ask();
                 } else if self.doubtful {
                     self.ask();
                 } else {

@@ -38,7 +38,7 @@ pub(super) async fn run(world: &World, bus: &Bus, number: usize) {
         "topics are resolved without the server"
     );
     let publisher = (number, world.number());
-    if world.with_rng(|rng| rng.chance(plan.batches)) {
+    if plan.batches > 0 && world.with_rng(|rng| rng.chance(plan.batches)) {
         return batches(world, publisher, &topics).await;
     }
     let waits = world.with_rng(|rng| rng.chance(400));

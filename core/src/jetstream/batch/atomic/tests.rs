@@ -108,7 +108,7 @@ fn the_last_message_alone_commits() {
 
 #[test]
 fn a_refusal_is_that_of_all() {
-    for (seq, code) in [(1, 10_174), (2, 10_054), (3, 10_071), (3, 10_201)] {
+    for (seq, code) in [(1, 10_174), (2, 10_054), (3, 10_071), (3, 10_077)] {
         let mut batch = Atomic::new(config(3));
         let _ = sent(&mut batch);
         answer(&mut batch, at(1), 1, seq, Answer::Refused(error(code)));
@@ -170,6 +170,27 @@ fn a_batch_that_was_stored_without_an_answer_is_found() {
     answer(&mut batch, at(4), 3, LAST, known(9));
     answer(&mut batch, at(4), 3, FIRST, known(7));
     assert_eq!(ends(&mut batch), [7, 8, 9].map(End::Duplicate));
+}
+
+#[test]
+fn a_batch_that_was_stored_before_is_found() {
+    let mut batch = Atomic::new(config(2));
+    let _ = sent(&mut batch);
+    answer(&mut batch, at(1), 1, 2, Answer::Refused(error(10_201)));
+    assert_eq!(sent(&mut batch), (vec![FIRST, LAST], 2));
+    answer(&mut batch, at(2), 2, FIRST, known(3));
+    answer(&mut batch, at(2), 2, LAST, known(4));
+    assert_eq!(ends(&mut batch), [3, 4].map(End::Duplicate));
+}
+
+#[test]
+fn what_is_not_said_of_a_known_id_is_unknown() {
+    let mut batch = Atomic::new(config(2));
+    let _ = sent(&mut batch);
+    answer(&mut batch, at(1), 1, 2, Answer::Refused(error(10_201)));
+    let _ = sent(&mut batch);
+    batch.handle(at(300_000), Input::Tick);
+    assert_eq!(ends(&mut batch), [End::Unknown, End::Unknown]);
 }
 
 #[test]
