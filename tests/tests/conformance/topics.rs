@@ -9,7 +9,7 @@ use jetbus::{
     TopicError,
 };
 use jetbus_tests::matrix::Env;
-use jetbus_tests::spy::Spy;
+use jetbus_tests::spy::{Spy, Trick};
 
 use crate::publishing::stored;
 
@@ -370,7 +370,7 @@ pub(crate) async fn a_question_that_gets_lost_is_asked_again(env: Env) {
         .open()
         .await
         .unwrap();
-    spy.swallow(Some("$JS.API.STREAM.NAMES"));
+    spy.trick(Trick::Swallow, "$JS.API.STREAM.NAMES");
     let event = Event::new("order-1", "OrderPlaced", 1);
     let mut publish = Box::pin(bus.publish("orders.placed", &event));
     assert!(
@@ -379,7 +379,7 @@ pub(crate) async fn a_question_that_gets_lost_is_asked_again(env: Env) {
             .is_none()
     );
     assert_eq!(spy.taken("$JS.API.STREAM.NAMES"), 1);
-    spy.swallow(None);
+    spy.be_honest();
     let outcome = env.soon("a publish", publish).await.unwrap();
     assert_eq!(stored(outcome).1, 1);
     bus.close().await;
