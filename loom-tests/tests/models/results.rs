@@ -110,8 +110,7 @@ fn two_settled_results_are_read_once_each() {
 /// Invariants: who waits for a place gets the one that is read, and with it sees what
 /// was done by who had it before; there is always room for its result.
 /// Threads: one waits and settles, one reads. Exhaustive.
-/// Seen to fail: `read` that keeps the place; the result taken out of its place after
-/// that is free.
+/// Seen to fail: `read` that keeps the place.
 fn a_reading_frees_the_place_for_who_waits() {
     exhaustive(|| {
         let (_results, mut reader, channel) = registered(1, Overflow::Wait);
@@ -272,8 +271,8 @@ fn closing_tells_who_waits_and_who_reads() {
 
 /// Invariant: what nobody reads is dropped, once, with the last who has a place.
 /// Threads: one settles, one drops the reader. Exhaustive.
-/// Seen to fail: tokens that are not taken out when the reader goes, where somebody
-/// keeps the channel.
+/// No change of ours is seen to fail here: what is left goes with the channel. That what
+/// is in it goes with the reader, whoever keeps the channel, is a unit test's.
 fn a_dropped_reader_leaves_no_result_behind() {
     exhaustive(|| {
         let (_results, reader, channel) = registered(1, Overflow::Wait);

@@ -35,9 +35,9 @@ async fn read(world: World, bus: usize, mut results: Results) {
     let tenant = results.tenant();
     while let Some(result) = results.next().await {
         world.0.log.add(entry(bus, tenant, result));
-        let pauses = !world.0.plan.is_calm() && world.with_rng(|rng| rng.chance(50));
+        let pauses = !world.0.plan.is_calm() && world.with_rng(|rng| rng.chance(80));
         if pauses {
-            world.pause(Duration::from_millis(300)).await;
+            world.pause(Duration::from_millis(1_500)).await;
         }
     }
     world.0.log.add(Entry::ReadAll { bus, tenant });
