@@ -292,7 +292,7 @@ impl Server {
             if op == Op::Commit {
                 answers.push(over(part.seq));
                 self.open.remove(&part.attempt);
-            } else if part.seq % 2 == 0 {
+            } else if part.seq.is_multiple_of(2) {
                 answers.push(reached(part.seq, 2));
             }
         }
