@@ -17,8 +17,17 @@ use crate::news::News;
 use crate::publish::ATOMIC_SINCE;
 use crate::streams::{Ready, Wanted};
 
-/// Makes a stream ready.
-pub(crate) async fn stream(bus: &Inner, wanted: &Wanted) -> Result<Ready, StreamError> {
+/// How long a server may be busy with what a deleted stream or consumer leaves behind.
+/// One of the same name that is made meanwhile may find messages of the old one, or lose
+/// its files.
+pub(crate) const DELETION: Duration = Duration::from_millis(200);
+
+/// Makes a stream ready; `again` when it is known to have been there.
+pub(crate) async fn stream(
+    bus: &Inner,
+    wanted: &Wanted,
+    again: bool,
+) -> Result<Ready, StreamError> {
     let policy = Policy {
         strategy: bus.settings.strategy,
         on_mismatch: bus.settings.on_mismatch,
@@ -47,7 +56,13 @@ pub(crate) async fn stream(bus: &Inner, wanted: &Wanted) -> Result<Ready, Stream
             }
         }
     };
-    let ready = drive(bus, ensure, EnsureStream::poll, EnsureStream::handle).await?;
+    let poll = |machine: &mut EnsureStream| {
+        let output = machine.poll();
+        let creates = matches!(&output, Some(Output::Request(request))
+            if request.subject.as_str().contains(".STREAM.CREATE."));
+        (output, creates && again)
+    };
+    let ready = drive_slowly(bus, ensure, poll, EnsureStream::handle).await?;
     let stream: Arc<str> = ready.name.into();
     if let Some(event) = ready.event {
         bus.news.tell(&News::Stream {
@@ -116,12 +131,27 @@ fn mark(bus: &Inner) -> Mark {
 /// Runs a machine to its end: its requests there, their answers back.
 async fn drive<M, T>(
     bus: &Inner,
-    mut machine: M,
+    machine: M,
     poll: fn(&mut M) -> Option<Output<T>>,
     handle: fn(&mut M, Result<&Message, RequestFailed>),
 ) -> Result<T, StreamError> {
+    drive_slowly(bus, machine, |machine| (poll(machine), false), handle).await
+}
+
+/// As [`drive`]; requests of which `poll` says so wait for the end of a deletion.
+async fn drive_slowly<M, T>(
+    bus: &Inner,
+    mut machine: M,
+    poll: impl Fn(&mut M) -> (Option<Output<T>>, bool),
+    handle: fn(&mut M, Result<&Message, RequestFailed>),
+) -> Result<T, StreamError> {
     loop {
-        match poll(&mut machine) {
+        let (output, waits) = poll(&mut machine);
+        if waits {
+            let runtime = &bus.runtime;
+            runtime.sleep_until(runtime.now() + DELETION).await;
+        }
+        match output {
             Some(Output::Request(request)) => match bus
                 .request(&request.subject, &request.payload)
                 .await

@@ -169,7 +169,10 @@ impl StreamEntry {
         loop {
             // Dropped at the deadline, the work goes to the next who waits.
             let result = bus
-                .until(deadline, provision::stream(bus, &self.wanted))
+                .until(
+                    deadline,
+                    provision::stream(bus, &self.wanted, task.is_again()),
+                )
                 .await;
             match result {
                 Some(Ok(ready)) => match task.ready(ready) {

@@ -157,7 +157,7 @@ impl Topic {
                 BatchPath::Auto => match self.takes_ingest().await {
                     Ok(true) => self.ingest(letters).await,
                     Ok(false) => self.one_by_one(letters).await,
-                    Err(error) => self.refuse_all(letters, &error),
+                    Err(error) => self.refuse_all(letters, &error).await,
                 },
             }
         }
@@ -165,17 +165,21 @@ impl Topic {
         .await
     }
 
-    fn refuse_all(
+    async fn refuse_all(
         &self,
         letters: Vec<Result<Letter, PublishError>>,
         why: &PublishError,
     ) -> Results {
-        let refused = letters.into_iter().map(|letter| {
+        let mut results = Vec::with_capacity(letters.len());
+        for letter in letters {
             self.bus.inner().outcomes.count_rejected();
-            // What breaks a rule breaks it anyway.
-            letter.and_then(|_| Err(why.clone()))
-        });
-        refused.collect()
+            results.push(Err(match letter {
+                Ok(letter) => self.unsent(letter, why).await,
+                // What breaks a rule breaks it anyway.
+                Err(error) => error,
+            }));
+        }
+        results
     }
 
     async fn one_by_one(&self, letters: Vec<Result<Letter, PublishError>>) -> Results {
@@ -223,8 +227,8 @@ impl Topic {
             for letter in letters.by_ref().take(most) {
                 match letter {
                     Ok(letter) if is_unknown => {
-                        self.unsent(letter).await;
-                        errors.push(Some(PublishError::PredecessorUnknown));
+                        let why = PublishError::PredecessorUnknown;
+                        errors.push(Some(self.unsent(letter, &why).await));
                     }
                     Ok(letter) => {
                         errors.push(None);
@@ -261,14 +265,19 @@ impl Topic {
         results
     }
 
-    /// An event that is not sent at all, because one before it is unknown, has a result
-    /// too.
-    async fn unsent(&self, mut letter: Letter) {
+    /// An event that is not sent at all has a result too. Says what its caller is told.
+    async fn unsent(&self, mut letter: Letter, why: &PublishError) -> PublishError {
         let bus = self.bus.inner();
         let began = bus.runtime.now();
         let deadline = began + bus.settings.publish_timeout;
-        if let Ok(Some(place)) = letter.admit(bus, began, deadline).await {
-            place.settle(Err(PublishError::PredecessorUnknown));
+        match letter.admit(bus, began, deadline).await {
+            Ok(place) => {
+                if let Some(place) = place {
+                    place.settle(Err(why.clone()));
+                }
+                why.clone()
+            }
+            Err(unread) => unread,
         }
     }
 
@@ -296,7 +305,8 @@ impl Topic {
         }
     }
 
-    /// Reserves the places of a batch's results, and settles them if it fails here.
+    /// Reserves the places of a batch's results, all or none, and settles them if it
+    /// fails after that.
     async fn depart_together(
         &self,
         way: Way,
@@ -311,16 +321,15 @@ impl Topic {
         let began = bus.runtime.now();
         let deadline = began + bus.settings.publish_timeout;
         let mut places = Vec::with_capacity(letters.len());
-        let departed = match bus
-            .admit_all(&mut letters, &mut places, began, deadline)
-            .await
-        {
-            Ok(()) => {
-                self.board_together(way, letters, &mut places, began, deadline)
-                    .await
-            }
-            Err(error) => Err(error),
-        };
+        let admitted = bus.admit_all(&mut letters, &mut places, began, deadline);
+        if let Err(error) = admitted.await {
+            let places = places.into_iter().flatten();
+            places.for_each(|place: Box<Place>| place.give_up());
+            return Err(error);
+        }
+        let departed = self
+            .board_together(way, letters, &mut places, began, deadline)
+            .await;
         if let Err(error) = &departed {
             for place in places.into_iter().flatten() {
                 place.settle(Err(error.clone()));

@@ -156,6 +156,12 @@ impl Place {
         self.end(outcome);
     }
 
+    /// Nothing was admitted after all: no result comes of it.
+    pub(crate) fn give_up(mut self) {
+        self.wanted = None;
+        drop(self.place.take());
+    }
+
     fn end(&mut self, outcome: Result<Outcome, PublishError>) {
         let (Some(place), Some(wanted)) = (self.place.take(), self.wanted.take()) else {
             return;

@@ -35,10 +35,6 @@ const REFUSALS: u32 = 10;
 /// How long making a stream or consumer ready may take.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// How long a server may be busy with what a deleted consumer leaves behind. One of the
-/// same name that is made meanwhile loses its files.
-pub(super) const DELETION: Duration = Duration::from_millis(200);
-
 /// How long after a failure it is tried again to make a lost consumer ready.
 pub(super) const REPAIR: Duration = Duration::from_secs(1);
 

@@ -253,6 +253,7 @@ impl<T> Credit<T> {
     #[must_use]
     pub fn is_over(&self) -> bool {
         // Acquire: pairs with the Release in `give_back`, as in `Idle`.
+        // ordering: results::the_end_comes_after_whoever_had_a_place
         self.control.load(Ordering::Acquire) & (CLOSED | TAKEN) == CLOSED
     }
 

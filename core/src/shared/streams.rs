@@ -241,6 +241,13 @@ impl<V, E: Clone> Ensuring<'_, V, E> {
         }
     }
 
+    /// Whether it was ready before, or known to have changed: where it is missing, it
+    /// was deleted a moment ago.
+    #[must_use]
+    pub const fn is_again(&self) -> bool {
+        self.begun != 0
+    }
+
     /// The stream cannot be made as wanted; not to be tried again before `until`.
     pub fn fail(self, error: E, until: Time) {
         self.leader.fail(error, until);

@@ -24,6 +24,7 @@ use super::super::lanes::Lanes;
 use crate::bus::Inner;
 use crate::error::{StreamError, SubscribeError};
 use crate::link::Inbox;
+use crate::provision;
 
 pub(super) struct Feed {
     bus: Arc<Inner>,
@@ -309,7 +310,7 @@ impl Feed {
                     lost |= matches!(event, PullEvent::ConsumerGone | PullEvent::ConsumerMissing);
                     stream.line.heard(&event);
                     if event == PullEvent::ConsumerGone {
-                        from = now + consumer::DELETION;
+                        from = now + provision::DELETION;
                     }
                     lanes.tell_pull(event.into());
                 }

@@ -249,8 +249,10 @@ impl Atomic {
                         codes::BATCH_INCOMPLETE | codes::TOO_MANY_BATCHES | codes::STREAM_NOT_FOUND
                     );
                 let is_known = error.err_code == codes::BATCH_DUPLICATE;
+                // A last message that comes twice is told so after the batch was stored.
+                self.doubtful |= error.err_code == codes::BATCH_INCOMPLETE
+                    && matches!(self.state, State::Waiting(_));
                 self.refusal = Some(error);
-                // Nothing of this attempt is stored.
                 self.state = State::Resting(Time::NEVER);
                 if passes {
                     self.again(false);

@@ -44,6 +44,11 @@ fn sent(batch: &mut Atomic) -> (Vec<u64>, u32) {
     (seqs, last)
 }
 
+fn sent_at(batch: &mut Atomic, now: Time) -> (Vec<u64>, u32) {
+    batch.handle(now, Input::Tick);
+    sent(batch)
+}
+
 fn ends(batch: &mut Atomic) -> Vec<End> {
     let mut ends = Vec::new();
     while let Some(output) = batch.poll() {
@@ -181,6 +186,21 @@ fn a_batch_that_was_stored_before_is_found() {
     answer(&mut batch, at(2), 2, FIRST, known(3));
     answer(&mut batch, at(2), 2, LAST, known(4));
     assert_eq!(ends(&mut batch), [3, 4].map(End::Duplicate));
+}
+
+#[test]
+fn a_last_message_that_came_twice_does_not_say_that_nothing_is_stored() {
+    let mut batch = Atomic::new(config(3));
+    let (_, attempt) = sent(&mut batch);
+    let incomplete = Answer::Refused(error(codes::BATCH_INCOMPLETE));
+    answer(&mut batch, at(1), attempt, 3, incomplete);
+    assert!(batch.is_doubtful());
+    // Sent again, its ids are known: it is asked for.
+    let (_, attempt) = sent_at(&mut batch, at(10_000));
+    let known = Answer::Refused(error(codes::BATCH_DUPLICATE));
+    answer(&mut batch, at(10_001), attempt, 3, known);
+    let (questions, _) = sent(&mut batch);
+    assert_eq!(questions, [FIRST, LAST]);
 }
 
 #[test]
