@@ -9,6 +9,7 @@
 
 mod batch;
 mod batching;
+mod boarding;
 mod departure;
 mod entrance;
 mod options;
@@ -17,8 +18,8 @@ mod topic;
 mod window;
 
 pub use batch::BatchPath;
-pub(crate) use batch::{ATOMIC_SINCE, Departing, Member, Way};
 pub use batching::{BatchPublisher, Batching};
+pub(crate) use boarding::{ATOMIC_SINCE, Departing, Member, Way};
 pub(crate) use entrance::{Entrance, Entry, Key};
 pub(crate) use outcome::Outcomes;
 pub use outcome::{Outcome, PublishStats, Receipt};

@@ -1,31 +1,16 @@
 //! Many events at once.
 
-use std::sync::Arc;
-
-use futures_channel::oneshot;
 use jetbus_core::jetstream::batch::MOST;
-use jetbus_core::jetstream::publish;
-use jetbus_core::shared::credit::{Permit, Token};
-use jetbus_core::shared::session::Current;
-use jetbus_core::{Headers, Subject, Time};
 use serde::Serialize;
 use tracing::{Instrument as _, debug_span};
 
+use super::boarding::Way;
 use super::departure::Letter;
-use super::entrance::{Entry, Key};
-use super::options;
 use super::outcome::{Outcome, Receipt};
 use super::topic::Topic;
-use super::window::{Flight, Load};
-use crate::bus::Inner;
-use crate::error::{Invalid, PublishError, Unsupported};
+use crate::error::PublishError;
 use crate::event::{Event, Raw};
-use crate::results::Place;
-use crate::streams::{Ready, StreamEntry};
 use crate::topics::Kept;
-
-/// Since when servers know message ids again within atomic batches (ADR-50).
-pub(crate) const ATOMIC_SINCE: (u32, u32, u32) = (2, 12, 1);
 
 /// How many events at once are published. The outcomes are of the same kind whichever
 /// way it is, one for each event.
@@ -59,39 +44,6 @@ pub enum BatchPath {
     FastIngest,
     /// Each on its own, as with [`Topic::send`]: everywhere.
     Pipelined,
-}
-
-/// How a batch goes that the server knows as one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Way {
-    Atomic,
-    Ingest,
-}
-
-/// A batch on its way to the hub. Its messages are in their places of the window.
-#[derive(Debug)]
-pub(crate) struct Departing {
-    pub(crate) way: Way,
-    pub(crate) stream: Arc<StreamEntry>,
-    /// The stream's name.
-    pub(crate) name: Arc<str>,
-    pub(crate) deadline: Time,
-    pub(crate) dedupe_window: std::time::Duration,
-    pub(crate) members: Vec<Member>,
-}
-
-/// A message of a batch.
-#[derive(Debug)]
-pub(crate) struct Member {
-    /// Its place in the window, as bits.
-    pub(crate) token: u64,
-    /// Its number among all publishes.
-    pub(crate) order: u64,
-    pub(crate) subject: Subject,
-    pub(crate) headers: Headers,
-    pub(crate) payload: bytes::Bytes,
-    /// Of what it is in order with.
-    pub(crate) key: Option<Key>,
 }
 
 type Results = Vec<Result<Outcome, PublishError>>;
@@ -304,138 +256,6 @@ impl Topic {
             }
         }
     }
-
-    /// Reserves the places of a batch's results, all or none, and settles them if it
-    /// fails after that.
-    async fn depart_together(
-        &self,
-        way: Way,
-        mut letters: Vec<Letter>,
-    ) -> Result<Vec<Receipt>, PublishError> {
-        let bus = self.bus.inner();
-        let Ok(_open) = bus.publishing.enter() else {
-            let refused = letters.into_iter();
-            refused.for_each(|letter| letter.refuse(&PublishError::Closed));
-            return Err(PublishError::Closed);
-        };
-        let began = bus.runtime.now();
-        let deadline = began + bus.settings.publish_timeout;
-        let mut places = Vec::with_capacity(letters.len());
-        let admitted = bus.admit_all(&mut letters, &mut places, began, deadline);
-        if let Err(error) = admitted.await {
-            let places = places.into_iter().flatten();
-            places.for_each(|place: Box<Place>| place.give_up());
-            return Err(error);
-        }
-        let departed = self
-            .board_together(way, letters, &mut places, began, deadline)
-            .await;
-        if let Err(error) = &departed {
-            for place in places.into_iter().flatten() {
-                place.settle(Err(error.clone()));
-            }
-        }
-        departed
-    }
-
-    /// Takes the places of a batch in the window and hands it to the hub, with the
-    /// places of its results. All of it or nothing.
-    async fn board_together(
-        &self,
-        way: Way,
-        letters: Vec<Letter>,
-        places: &mut Vec<Option<Box<Place>>>,
-        began: Time,
-        deadline: Time,
-    ) -> Result<Vec<Receipt>, PublishError> {
-        let bus = self.bus.inner();
-        let (kept, unordered) = self.state.with(|version| {
-            let config = version.config.as_deref();
-            let unordered = config.is_some_and(|config| config.unordered);
-            (version.stream.clone(), unordered)
-        });
-        let Kept::In(stream) = kept else {
-            let option = way.option();
-            return Err(PublishError::Unsupported(Unsupported::Ephemeral { option }));
-        };
-        let max = bus.window.slots().min(MOST);
-        if letters.len() > max {
-            let len = letters.len();
-            return Err(PublishError::Invalid(Invalid::BatchTooLarge { len, max }));
-        }
-        for letter in &letters {
-            bus.check_sendable(letter.len())?;
-            options::check_server(&letter.options, bus)?;
-        }
-        way.check_server(bus)?;
-        let ready = match stream.with(Ready::clone) {
-            Some(ready) => ready,
-            None => {
-                let ready = stream.ensure(bus, deadline).await;
-                ready.map_err(PublishError::Stream)?
-            }
-        };
-        way.check_stream(&ready)?;
-        let mut addressed = Vec::with_capacity(letters.len());
-        for letter in letters {
-            let (subject, _) = self.address(&letter.options, &ready)?;
-            addressed.push((letter, subject));
-        }
-        let bytes = addressed.iter().map(|(letter, _)| letter.len());
-        let bytes = bytes.fold(0, usize::saturating_add);
-        let _turn = bus.turn(began, deadline).await?;
-        let (permits, load) = bus.places(addressed.len(), bytes, began, deadline).await?;
-        let mut loads = Some(load);
-        let last = addressed.len().saturating_sub(1);
-        let mut departing = Departing {
-            way,
-            stream: Arc::clone(&stream),
-            name: Arc::clone(&ready.stream),
-            deadline,
-            dedupe_window: ready.dedupe_window,
-            members: Vec::with_capacity(addressed.len()),
-        };
-        let mut receipts = Vec::with_capacity(addressed.len());
-        let mut places = std::mem::take(places).into_iter();
-        for (n, ((letter, subject), permit)) in addressed.into_iter().zip(permits).enumerate() {
-            let order = bus.next_order();
-            let (done, outcome) = oneshot::channel();
-            let load = match n == last {
-                true => loads.take(),
-                false => None,
-            };
-            let flight = Flight {
-                stream: Arc::clone(&stream),
-                subject: subject.clone(),
-                headers: letter.headers.clone(),
-                payload: letter.payload.clone(),
-                began,
-                retry: publish::Flight::new(0, order, began, deadline, ready.dedupe_window),
-                refusal: None,
-                place: None,
-                sent: false,
-                recalled: false,
-                may_be_unconfirmed: false,
-                // The last to be told gives back what all take.
-                load: load.unwrap_or_else(|| Load::none(&bus.bytes)),
-                result: places.next().flatten(),
-                done,
-            };
-            let token = permit.fill(flight, Time::NEVER.as_nanos());
-            let key = letter.key.filter(|_| !unordered);
-            departing.members.push(Member {
-                token: token.to_bits(),
-                order,
-                subject,
-                headers: letter.headers,
-                payload: letter.payload,
-                key: key.map(|key| (self.subject.clone(), key)),
-            });
-            receipts.push(Receipt::pending(outcome));
-        }
-        bus.board(departing);
-        Ok(receipts)
-    }
 }
 
 async fn collect(receipts: Vec<Receipt>) -> Results {
@@ -444,125 +264,4 @@ async fn collect(receipts: Vec<Receipt>) -> Results {
         results.push(receipt.await);
     }
     results
-}
-
-impl Way {
-    /// The option of a stream that allows it.
-    const fn option(self) -> &'static str {
-        match self {
-            Self::Atomic => "atomic_batches",
-            Self::Ingest => "fast_ingest",
-        }
-    }
-
-    /// Refuses what the server is too old for.
-    fn check_server(self, bus: &Inner) -> Result<(), PublishError> {
-        let since = match self {
-            Self::Atomic => ATOMIC_SINCE,
-            Self::Ingest => (2, 14, 0),
-        };
-        let version = bus.session.with(|current| match current {
-            Current::Up(session) => Some(session.link.version),
-            // Not known yet, or not told: the stream will say.
-            _ => None,
-        });
-        match version.filter(|version| *version != (0, 0, 0)) {
-            Some(version) if version < since => {
-                let option = self.option();
-                Err(PublishError::Unsupported(Unsupported::Server {
-                    option,
-                    since,
-                    version,
-                }))
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// Refuses what the topic's stream does not allow.
-    fn check_stream(self, ready: &Ready) -> Result<(), PublishError> {
-        let allowed = match self {
-            Self::Atomic => ready.atomic_batches,
-            Self::Ingest => ready.fast_ingest,
-        };
-        if allowed {
-            return Ok(());
-        }
-        Err(PublishError::Unsupported(Unsupported::Stream {
-            option: self.option(),
-            stream: Arc::clone(&ready.stream),
-            needs: self.option(),
-        }))
-    }
-}
-
-impl Inner {
-    /// One batch at a time takes places: two that have some each would wait for each
-    /// other.
-    async fn turn(&self, began: Time, deadline: Time) -> Result<Permit<'_, ()>, PublishError> {
-        let turn = self.until(deadline, self.batches.take()).await;
-        turn.ok_or_else(|| PublishError::NotSent {
-            waited: self.runtime.now().since(began),
-        })?
-        .map_err(|_| PublishError::Closed)
-    }
-
-    /// Reserves the places of a batch's results where somebody wants them.
-    async fn admit_all(
-        &self,
-        letters: &mut [Letter],
-        places: &mut Vec<Option<Box<Place>>>,
-        began: Time,
-        deadline: Time,
-    ) -> Result<(), PublishError> {
-        let _turn = match letters.iter().any(|letter| letter.wanted.is_some()) {
-            true => Some(self.turn(began, deadline).await?),
-            false => None,
-        };
-        for letter in letters {
-            places.push(letter.admit(self, began, deadline).await?);
-        }
-        Ok(())
-    }
-
-    /// Waits for so many places in the window and for room for so many bytes, until
-    /// `deadline`.
-    async fn places(
-        &self,
-        count: usize,
-        bytes: usize,
-        began: Time,
-        deadline: Time,
-    ) -> Result<(Vec<Permit<'_, Flight>>, Load), PublishError> {
-        let mut permits = Vec::with_capacity(count);
-        for _ in 1..count {
-            permits.push(self.permit(began, deadline).await?);
-        }
-        let (permit, load) = self.place(bytes, began, deadline).await?;
-        permits.push(permit);
-        Ok((permits, load))
-    }
-
-    /// Hands a batch that is in the window to the hub.
-    fn board(self: &Arc<Self>, departing: Departing) {
-        let tokens: Vec<u64> = departing.members.iter().map(|m| m.token).collect();
-        // There is room for each place. And looked at now that the places are filled:
-        // either the hub, when it ends, finds them, or its end is seen here.
-        let is_kept = self
-            .entrance
-            .push(Entry::Batch(Box::new(departing)))
-            .is_ok()
-            && !self
-                .session
-                .with(|current| matches!(current, Current::Closed));
-        if is_kept {
-            return;
-        }
-        for token in tokens {
-            if let Some((flight, permit)) = self.window.settle(Token::from_bits(token)) {
-                drop(permit);
-                flight.tell(self, Err(PublishError::Closed));
-            }
-        }
-    }
 }

@@ -8,7 +8,7 @@ use crossbeam_queue::ArrayQueue;
 use jetbus_core::jetstream::publish::Failure;
 use jetbus_core::{Subject, Time};
 
-use super::batch::Departing;
+use super::boarding::Departing;
 
 /// What is in order with what: a topic and a key.
 pub(crate) type Key = (Subject, Arc<str>);
