@@ -2,7 +2,9 @@
 //!
 //! Ours and its peer run in alternating rounds of about [`ROUND`], so that what else
 //! the machine does hits both; the median of the rounds counts. A report prints a
-//! table and is written to `target/bench/<name>.json`.
+//! table and is written to `target/bench/<name>.json`, and as pictures beside it.
+
+mod plot;
 
 use std::hint::black_box;
 use std::path::PathBuf;
@@ -120,6 +122,13 @@ impl Report {
         let file = folder.join(self.name).with_extension("json");
         std::fs::write(&file, serde_json::to_vec_pretty(&self.lines)?)?;
         println!("written to {}", file.display());
+        for metric in ["cpu", "allocations"] {
+            if let Some(svg) = plot::svg(&self.lines, metric) {
+                let file = folder.join(format!("{}-{metric}.svg", self.name));
+                std::fs::write(&file, svg)?;
+                println!("written to {}", file.display());
+            }
+        }
         Ok(())
     }
 }
