@@ -134,7 +134,7 @@ pub enum Invalid {
     BatchTooLarge {
         /// How many.
         len: usize,
-        /// The most: 1 000, or the bus's window.
+        /// The most: 1 000, the bus's window, or the places for the results of a tenant.
         max: usize,
     },
     /// The link cannot send its subject or one of its headers.

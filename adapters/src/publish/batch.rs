@@ -27,7 +27,8 @@ pub enum BatchPath {
     ///
     /// Needs a server from 2.12.1 and a stream with
     /// [`atomic_batches`](crate::Stream::atomic_batches); the embedded broker has it
-    /// too. At most 1 000 events, and no more than the bus's window. A known message id
+    /// too. At most 1 000 events, and no more than the bus's window, nor of one tenant
+    /// than the reader of their results has places. A known message id
     /// fails the whole batch (error 10201), unless all of it is stored already, as one
     /// batch: then its events are [duplicates](Outcome::Duplicate). The last sequence of the stream may be
     /// expected by the first event only (10164). What is stored has the headers
@@ -170,7 +171,11 @@ impl Topic {
     /// As many at once as the window holds, and one such batch after the other.
     async fn ingest(&self, letters: Vec<Result<Letter, PublishError>>) -> Results {
         let bus = self.bus.inner();
-        let most = bus.window.slots().min(MOST);
+        // No more than have room for their results: what is read makes room for others.
+        let wanted = letters.iter().flatten().filter_map(|l| l.wanted.as_ref());
+        let most = wanted
+            .filter_map(|wanted| bus.result_places(wanted.tenant))
+            .fold(bus.window.slots().min(MOST), usize::min);
         let mut results: Results = Vec::with_capacity(letters.len());
         let mut letters = letters.into_iter().peekable();
         let mut is_unknown = false;

@@ -1,5 +1,6 @@
 //! From a batch that the server knows as one to its places in the window.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -262,9 +263,20 @@ impl Inner {
         began: Time,
         deadline: Time,
     ) -> Result<(), PublishError> {
-        let _turn = match letters.iter().any(|letter| letter.wanted.is_some()) {
-            true => Some(self.turn(began, deadline).await?),
-            false => None,
+        let mut tenants: BTreeMap<i64, usize> = BTreeMap::new();
+        for wanted in letters.iter().filter_map(|letter| letter.wanted.as_ref()) {
+            *tenants.entry(wanted.tenant).or_default() += 1;
+        }
+        for (tenant, len) in &tenants {
+            // Else they would wait for each other.
+            if let Some(max) = self.result_places(*tenant).filter(|max| len > max) {
+                let len = *len;
+                return Err(PublishError::Invalid(Invalid::BatchTooLarge { len, max }));
+            }
+        }
+        let _turn = match tenants.is_empty() {
+            true => None,
+            false => Some(self.turn(began, deadline).await?),
         };
         for letter in letters {
             places.push(letter.admit(self, began, deadline).await?);

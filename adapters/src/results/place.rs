@@ -85,6 +85,12 @@ pub(crate) struct Wanted {
 }
 
 impl Inner {
+    /// How many events of `tenant` may go together: each waits for the place of its
+    /// result. `None` for as many as one likes.
+    pub(crate) fn result_places(&self, tenant: i64) -> Option<usize> {
+        self.results.registered.of(tenant)?.most()
+    }
+
     /// Reserves the place of a result where somebody wants it, waiting for it in order
     /// until `deadline`.
     ///

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use futures_lite::future;
+use futures_lite::{StreamExt as _, future};
 use jetbus::{
-    BatchPath, Bus, Class, Event, Invalid, Outcome, Persistence, PublishError, Raw, Stream, Topic,
-    TopicConfig, Unsupported,
+    BatchPath, Bus, Class, Event, Invalid, Outcome, Persistence, PublishError, Raw, ResultsOptions,
+    Stream, Topic, TopicConfig, Unsupported,
 };
 use jetbus_tests::matrix::Env;
 use jetbus_tests::spy::Trick;
@@ -38,6 +38,27 @@ async fn publish(env: &Env, topic: &Topic, events: &[Event<'_, String>]) -> Resu
 fn sequences(results: Results) -> Vec<u64> {
     let stored = |result: Result<Outcome, PublishError>| stored(result.unwrap()).1;
     results.into_iter().map(stored).collect()
+}
+
+/// A batch has all places of its results, or none: it waits for no other of its own.
+pub(crate) async fn a_batch_with_no_room_for_its_results_is_refused(env: Env) {
+    let bus = env.builder().stream(orders()).open().await.unwrap();
+    let topic = bus.topic("orders.placed").unwrap();
+    let mut results = bus.results(ResultsOptions::new().capacity(3)).unwrap();
+    for result in publish(&env, &topic, &events(4)).await {
+        let Err(PublishError::Invalid(Invalid::BatchTooLarge { len: 4, max: 3 })) = result else {
+            panic!("{result:?}");
+        };
+    }
+    let stored = sequences(publish(&env, &topic, &events(3)).await);
+    assert_eq!(stored, [1, 2, 3], "nothing was stored before");
+    for sequence in stored {
+        let result = env.soon("a result", results.next()).await.unwrap();
+        let stored = crate::publishing::stored(result.outcome.unwrap());
+        assert_eq!(stored.1, sequence);
+    }
+    bus.close().await;
+    assert!(env.soon("the end", results.next()).await.is_none());
 }
 
 /// The error code that all were refused with.

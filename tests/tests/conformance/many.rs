@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use futures_lite::{Stream as _, future};
+use futures_lite::{Stream as _, StreamExt as _, future};
 use jetbus::{
-    BatchPath, Batching, Event, Invalid, News, Outcome, PublishError, Raw, Stream, Topic,
-    TopicConfig, Unsupported,
+    BatchPath, Batching, Event, Invalid, News, Outcome, PublishError, Raw, ResultsOptions, Stream,
+    Topic, TopicConfig, Unsupported,
 };
 use jetbus_tests::matrix::Env;
 use jetbus_tests::spy::Trick;
@@ -55,6 +55,23 @@ async fn payloads(env: &Env, sequences: impl IntoIterator<Item = u64>) -> Vec<u3
         all.push(digits.unwrap().parse().unwrap());
     }
     all
+}
+
+pub(crate) async fn many_go_as_their_results_are_read(env: Env) {
+    let bus = env.builder().stream(orders()).open().await.unwrap();
+    let topic = bus.topic("orders.placed").unwrap();
+    let results = bus.results(ResultsOptions::new().capacity(3)).unwrap();
+    let all = events(10);
+    let read = results.take(10).collect::<Vec<_>>();
+    let both = future::zip(topic.publish_all(&all), read);
+    let (outcomes, read) = env.soon("all outcomes", both).await;
+    assert!(outcomes.iter().all(|one| is_stored(one, ingests(&env))));
+    assert!(
+        read.iter()
+            .all(|one| is_stored(&one.outcome, ingests(&env)))
+    );
+    assert_eq!((outcomes.len(), read.len()), (10, 10));
+    bus.close().await;
 }
 
 pub(crate) async fn each_of_many_has_its_own_outcome(env: Env) {

@@ -92,6 +92,15 @@ impl<T> Channel<T> {
         self.reader.wake();
     }
 
+    /// How many at once may have a result; `None` where those beyond go without.
+    #[must_use]
+    pub fn most(&self) -> Option<usize> {
+        match self.overflow {
+            Overflow::Wait => Some(self.credit.slots()),
+            Overflow::Count => None,
+        }
+    }
+
     fn read(&self) -> Option<T> {
         let token = self.settled.pop()?;
         // It was filled before its token came here, and is settled here only.

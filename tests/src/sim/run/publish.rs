@@ -77,7 +77,9 @@ async fn batches(world: &World, publisher: Publisher, topics: &[Topic]) {
     let mut left = plan.events;
     while left > 0 {
         world.pause(plan.pause).await;
-        let most = left.min(6).min(plan.window as u64);
+        // More are refused: there is no room for them, or for their results.
+        let room = plan.window.min(plan.results.unwrap_or(usize::MAX));
+        let most = left.min(6).min(room as u64);
         let count = world.with_rng(|rng| rng.between(1, most));
         left -= count;
         let first = choose(world);
