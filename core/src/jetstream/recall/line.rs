@@ -171,6 +171,7 @@ impl Line {
             reach: self.reach.clone(),
             most,
             reply: self.reply.clone(),
+            own: self.place.own,
         }
     }
 
