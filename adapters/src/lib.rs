@@ -92,7 +92,7 @@ pub use publish::{BatchPath, BatchPublisher, Batching, Outcome, PublishStats, Re
 pub use results::{PublishResult, Results, ResultsError, ResultsOptions};
 pub use subscribe::{
     Bare, Classes, Deliveries, Delivery, DrainReport, Failure, Handled, Handler, IntoHandled,
-    IntoHandledBatch, Layer, Service, Settle, SettleError, Start, Subscribe, Subscription,
+    IntoHandledBatch, Layer, Request, Service, Settle, SettleError, Start, Subscribe, Subscription,
     SubscriptionStats, Within,
 };
 #[cfg(feature = "tower")]

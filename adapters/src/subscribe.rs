@@ -47,7 +47,7 @@ pub use failure::{Classes, Failure};
 pub use handled::{Handled, IntoHandled, IntoHandledBatch};
 pub(crate) use lanes::{Done, Job, Work};
 pub use options::Start;
-pub use service::{Bare, Handler, Layer, Service, Within};
+pub use service::{Bare, Handler, Layer, Request, Service, Within};
 pub use stream::{Deliveries, Settle};
 pub(crate) use subscription::{Control, Stop};
 pub use subscription::{DrainReport, Subscription, SubscriptionStats};

@@ -6,8 +6,9 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
-use jetbus::{Bus, Delivery, Event, Handled, News, tower};
+use jetbus::{Batch, Bus, Delivery, Event, News, Request, tower};
 
 type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
@@ -46,15 +47,16 @@ impl<S> tower_layer::Layer<S> for Second {
     }
 }
 
-impl<S> tower_service::Service<Delivery<u32>> for ButSecond<S>
+impl<R, S> tower_service::Service<R> for ButSecond<S>
 where
-    S: tower_service::Service<Delivery<u32>, Response = Handled>,
+    R: Request,
+    S: tower_service::Service<R, Response = R::Said>,
     S::Error: fmt::Debug,
     S::Future: Send + 'static,
 {
-    type Response = Handled;
+    type Response = R::Said;
     type Error = Refused;
-    type Future = Boxed<Result<Handled, Refused>>;
+    type Future = Boxed<Result<R::Said, Refused>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Refused>> {
         self.ready = true;
@@ -65,13 +67,13 @@ where
         })
     }
 
-    fn call(&mut self, event: Delivery<u32>) -> Self::Future {
+    fn call(&mut self, request: R) -> Self::Future {
         assert!(self.ready, "it was not made ready");
         if self.layer.calls.fetch_add(1, Ordering::SeqCst) == 1 {
             return Box::pin(async { Err(Refused) });
         }
-        let handled = self.inner.call(event);
-        Box::pin(async move { Ok(handled.await.expect("handlers do not fail")) })
+        let said = self.inner.call(request);
+        Box::pin(async move { Ok(said.await.expect("handlers do not fail")) })
     }
 }
 
@@ -119,6 +121,48 @@ async fn a_tower_layer_is_around_each_attempt() {
         }
     });
     assert_eq!(&*error.await, "the second call is refused");
+    subscription.stop().await;
+    bus.close().await;
+}
+
+#[tokio::test]
+async fn a_tower_layer_that_fails_fails_each_event_of_a_batch() {
+    let bus = Bus::embedded().await.unwrap();
+    let orders = bus.topic("orders.placed").unwrap();
+    for n in 1..=4 {
+        let event = Event::new(format!("order-{n}"), "OrderPlaced", n);
+        orders.publish(&event).await.unwrap();
+    }
+    let layer = Second::default();
+    let (done, mut handled) = tokio::sync::mpsc::unbounded_channel();
+    let size = Batch {
+        max: 2,
+        linger: Duration::ZERO,
+    };
+    let subscription = bus
+        .subscribe("orders.placed")
+        .group("billing")
+        .concurrency(1)
+        .layer(tower(layer.clone()))
+        .handle_batch(size, move |batch: Vec<Delivery<u32>>| {
+            let done = done.clone();
+            async move {
+                for event in batch {
+                    done.send((event.payload, event.attempt())).unwrap();
+                }
+            }
+        })
+        .await
+        .unwrap();
+    let mut seen = Vec::new();
+    while seen.len() < 4 {
+        seen.push(handled.recv().await.unwrap());
+    }
+    let again = seen.iter().filter(|(_, attempt)| *attempt == 2).count();
+    // One or two were in the second call.
+    assert!((1..=2).contains(&again), "{seen:?}");
+    seen.sort_unstable();
+    assert!(seen.iter().map(|(event, _)| *event).eq(1..=4), "{seen:?}");
     subscription.stop().await;
     bus.close().await;
 }

@@ -1,6 +1,5 @@
 //! Every combination of what surrounds a handler, in virtual time: attempts, dead letters,
-//! one by one or in batches or within a layer, keyed or unordered. Layers are for handlers
-//! of single events: there is no `handle_batch` after `layer`.
+//! one by one or in batches, bare or within a layer, keyed or unordered.
 //!
 //! Of each key one event fails once and one fails always; one key has no such events. Each
 //! cell asserts all that holds for it.
@@ -15,8 +14,8 @@ use futures_core::Stream as _;
 use jetbus::link::EmbeddedBroker;
 use jetbus::runtime::Runtime;
 use jetbus::{
-    Batch, Builder, Bus, DeadLetterFilter, Delivery, Event, Handled, Layer, News, Reason, Retry,
-    Service, Subscription,
+    Batch, Builder, Bus, DeadLetterFilter, Delivery, Event, Handled, Layer, News, Reason, Request,
+    Retry, Service, Subscription,
 };
 use jetbus_tests::sim::Sim;
 
@@ -31,11 +30,12 @@ const ATTEMPTS: u32 = 3;
 const WAIT: Duration = Duration::from_secs(2);
 
 macro_rules! cells {
-    ($($name:ident: $attempts:expr, $letters:expr, $mode:expr, $order:expr;)+) => {
+    ($($name:ident: $again:expr, $kept:expr, $batch:expr, $layered:expr, $keyed:expr;)+) => {
         $(#[test]
         fn $name() {
-            let (again, kept, mode, keyed) = ($attempts, $letters, $mode, $order);
-            Cell { again, kept, mode, keyed }.holds();
+            let (again, kept, batch) = ($again, $kept, $batch);
+            let (layered, keyed) = ($layered, $keyed);
+            Cell { again, kept, batch, layered, keyed }.holds();
         })+
     };
 }
@@ -44,52 +44,56 @@ const ONCE: bool = false;
 const AGAIN: bool = true;
 const DISCARDED: bool = false;
 const KEPT: bool = true;
-const SINGLE: Mode = Mode::Single;
-const LAYERED: Mode = Mode::Layered;
-const BATCH: Mode = Mode::Batch;
+const SINGLE: bool = false;
+const BATCH: bool = true;
+const BARE: bool = false;
+const LAYERED: bool = true;
 const KEYED: bool = true;
 const UNORDERED: bool = false;
 
 cells! {
-    tried_once_discarded_single_keyed: ONCE, DISCARDED, SINGLE, KEYED;
-    tried_once_discarded_single_unordered: ONCE, DISCARDED, SINGLE, UNORDERED;
-    tried_once_discarded_layered_keyed: ONCE, DISCARDED, LAYERED, KEYED;
-    tried_once_discarded_layered_unordered: ONCE, DISCARDED, LAYERED, UNORDERED;
-    tried_once_discarded_batch_keyed: ONCE, DISCARDED, BATCH, KEYED;
-    tried_once_discarded_batch_unordered: ONCE, DISCARDED, BATCH, UNORDERED;
-    tried_once_kept_single_keyed: ONCE, KEPT, SINGLE, KEYED;
-    tried_once_kept_single_unordered: ONCE, KEPT, SINGLE, UNORDERED;
-    tried_once_kept_layered_keyed: ONCE, KEPT, LAYERED, KEYED;
-    tried_once_kept_layered_unordered: ONCE, KEPT, LAYERED, UNORDERED;
-    tried_once_kept_batch_keyed: ONCE, KEPT, BATCH, KEYED;
-    tried_once_kept_batch_unordered: ONCE, KEPT, BATCH, UNORDERED;
-    tried_again_discarded_single_keyed: AGAIN, DISCARDED, SINGLE, KEYED;
-    tried_again_discarded_single_unordered: AGAIN, DISCARDED, SINGLE, UNORDERED;
-    tried_again_discarded_layered_keyed: AGAIN, DISCARDED, LAYERED, KEYED;
-    tried_again_discarded_layered_unordered: AGAIN, DISCARDED, LAYERED, UNORDERED;
-    tried_again_discarded_batch_keyed: AGAIN, DISCARDED, BATCH, KEYED;
-    tried_again_discarded_batch_unordered: AGAIN, DISCARDED, BATCH, UNORDERED;
-    tried_again_kept_single_keyed: AGAIN, KEPT, SINGLE, KEYED;
-    tried_again_kept_single_unordered: AGAIN, KEPT, SINGLE, UNORDERED;
-    tried_again_kept_layered_keyed: AGAIN, KEPT, LAYERED, KEYED;
-    tried_again_kept_layered_unordered: AGAIN, KEPT, LAYERED, UNORDERED;
-    tried_again_kept_batch_keyed: AGAIN, KEPT, BATCH, KEYED;
-    tried_again_kept_batch_unordered: AGAIN, KEPT, BATCH, UNORDERED;
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Mode {
-    Single,
-    Layered,
-    Batch,
+    tried_once_discarded_single_bare_keyed: ONCE, DISCARDED, SINGLE, BARE, KEYED;
+    tried_once_discarded_single_bare_unordered: ONCE, DISCARDED, SINGLE, BARE, UNORDERED;
+    tried_once_discarded_single_layered_keyed: ONCE, DISCARDED, SINGLE, LAYERED, KEYED;
+    tried_once_discarded_single_layered_unordered: ONCE, DISCARDED, SINGLE, LAYERED, UNORDERED;
+    tried_once_discarded_batch_bare_keyed: ONCE, DISCARDED, BATCH, BARE, KEYED;
+    tried_once_discarded_batch_bare_unordered: ONCE, DISCARDED, BATCH, BARE, UNORDERED;
+    tried_once_discarded_batch_layered_keyed: ONCE, DISCARDED, BATCH, LAYERED, KEYED;
+    tried_once_discarded_batch_layered_unordered: ONCE, DISCARDED, BATCH, LAYERED, UNORDERED;
+    tried_once_kept_single_bare_keyed: ONCE, KEPT, SINGLE, BARE, KEYED;
+    tried_once_kept_single_bare_unordered: ONCE, KEPT, SINGLE, BARE, UNORDERED;
+    tried_once_kept_single_layered_keyed: ONCE, KEPT, SINGLE, LAYERED, KEYED;
+    tried_once_kept_single_layered_unordered: ONCE, KEPT, SINGLE, LAYERED, UNORDERED;
+    tried_once_kept_batch_bare_keyed: ONCE, KEPT, BATCH, BARE, KEYED;
+    tried_once_kept_batch_bare_unordered: ONCE, KEPT, BATCH, BARE, UNORDERED;
+    tried_once_kept_batch_layered_keyed: ONCE, KEPT, BATCH, LAYERED, KEYED;
+    tried_once_kept_batch_layered_unordered: ONCE, KEPT, BATCH, LAYERED, UNORDERED;
+    tried_again_discarded_single_bare_keyed: AGAIN, DISCARDED, SINGLE, BARE, KEYED;
+    tried_again_discarded_single_bare_unordered: AGAIN, DISCARDED, SINGLE, BARE, UNORDERED;
+    tried_again_discarded_single_layered_keyed: AGAIN, DISCARDED, SINGLE, LAYERED, KEYED;
+    tried_again_discarded_single_layered_unordered: AGAIN, DISCARDED, SINGLE, LAYERED, UNORDERED;
+    tried_again_discarded_batch_bare_keyed: AGAIN, DISCARDED, BATCH, BARE, KEYED;
+    tried_again_discarded_batch_bare_unordered: AGAIN, DISCARDED, BATCH, BARE, UNORDERED;
+    tried_again_discarded_batch_layered_keyed: AGAIN, DISCARDED, BATCH, LAYERED, KEYED;
+    tried_again_discarded_batch_layered_unordered: AGAIN, DISCARDED, BATCH, LAYERED, UNORDERED;
+    tried_again_kept_single_bare_keyed: AGAIN, KEPT, SINGLE, BARE, KEYED;
+    tried_again_kept_single_bare_unordered: AGAIN, KEPT, SINGLE, BARE, UNORDERED;
+    tried_again_kept_single_layered_keyed: AGAIN, KEPT, SINGLE, LAYERED, KEYED;
+    tried_again_kept_single_layered_unordered: AGAIN, KEPT, SINGLE, LAYERED, UNORDERED;
+    tried_again_kept_batch_bare_keyed: AGAIN, KEPT, BATCH, BARE, KEYED;
+    tried_again_kept_batch_bare_unordered: AGAIN, KEPT, BATCH, BARE, UNORDERED;
+    tried_again_kept_batch_layered_keyed: AGAIN, KEPT, BATCH, LAYERED, KEYED;
+    tried_again_kept_batch_layered_unordered: AGAIN, KEPT, BATCH, LAYERED, UNORDERED;
 }
 
 /// A combination.
 #[derive(Clone, Copy)]
+#[allow(clippy::struct_excessive_bools, reason = "these are the axes")]
 struct Cell {
     again: bool,
     kept: bool,
-    mode: Mode,
+    batch: bool,
+    layered: bool,
     keyed: bool,
 }
 
@@ -111,7 +115,7 @@ struct Seen {
     busy: BTreeSet<u32>,
     /// Runs that began while one of their key was going on.
     overlaps: Vec<u32>,
-    /// Calls that the layer passed on.
+    /// Events that the layer passed on.
     passed: usize,
     given_up: BTreeSet<u64>,
 }
@@ -188,9 +192,8 @@ impl Cell {
             assert_eq!(seen.overlaps, [0; 0], "one event of a key at a time");
             self.keys_are_in_order(&seen.runs);
         }
-        if self.mode == Mode::Layered {
-            assert_eq!(seen.passed, seen.runs.len(), "the layer saw every attempt");
-        }
+        let passed = if self.layered { seen.runs.len() } else { 0 };
+        assert_eq!(seen.passed, passed, "the layer saw every attempt");
     }
 
     /// Notes what the bus tells of events that are given up.
@@ -230,24 +233,21 @@ impl Cell {
                 said.into_iter().next().expect("a word for each")
             }
         };
-        let subscription = match self.mode {
-            Mode::Single => subscribe.handle(one).await,
-            Mode::Layered => {
-                let layer = Counting(Arc::clone(notes));
-                subscribe.layer(layer).handle(one).await
-            }
-            Mode::Batch => {
-                let batch = Batch {
-                    max: 5,
-                    linger: Duration::from_millis(1),
-                };
-                let (clock, seen) = (sim.clone(), Arc::clone(notes));
-                let many = move |events: Vec<Delivery<u32>>| {
-                    let (sim, seen) = (clock.clone(), Arc::clone(&seen));
-                    async move { self.handle(&sim, &seen, &events).await }
-                };
-                subscribe.handle_batch(batch, many).await
-            }
+        let (clock, seen) = (sim.clone(), Arc::clone(notes));
+        let many = move |events: Vec<Delivery<u32>>| {
+            let (sim, seen) = (clock.clone(), Arc::clone(&seen));
+            async move { self.handle(&sim, &seen, &events).await }
+        };
+        let size = Batch {
+            max: 5,
+            linger: Duration::from_millis(1),
+        };
+        let layer = Counting(Arc::clone(notes));
+        let subscription = match (self.batch, self.layered) {
+            (false, false) => subscribe.handle(one).await,
+            (false, true) => subscribe.layer(layer).handle(one).await,
+            (true, false) => subscribe.handle_batch(size, many).await,
+            (true, true) => subscribe.layer(layer).handle_batch(size, many).await,
         };
         subscription.expect("there is a broker")
     }
@@ -319,7 +319,7 @@ impl Cell {
         for run in runs.iter().filter(|run| !run.called_back) {
             let count = counts.entry(run.event).or_default();
             *count += 1;
-            if self.mode != Mode::Batch {
+            if !self.batch {
                 assert_eq!(run.attempt, *count, "{run:?}");
             }
         }
@@ -333,7 +333,7 @@ impl Cell {
             );
         }
         let called_back = runs.iter().any(|run| run.called_back);
-        assert!(!called_back || (self.keyed && self.mode == Mode::Batch));
+        assert!(!called_back || (self.keyed && self.batch));
     }
 
     /// Events of a key are done or given up in the order in which they were stored.
@@ -409,9 +409,9 @@ impl<S> Layer<S> for Counting {
     }
 }
 
-impl<S: Service<Delivery<u32>>> Service<Delivery<u32>> for Counted<S> {
-    async fn call(&self, event: Delivery<u32>) -> Handled {
-        self.0.lock().unwrap().passed += 1;
-        self.1.call(event).await
+impl<R: Request, S: Service<R>> Service<R> for Counted<S> {
+    async fn call(&self, request: R) -> R::Said {
+        self.0.lock().unwrap().passed += request.events();
+        self.1.call(request).await
     }
 }

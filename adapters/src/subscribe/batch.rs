@@ -1,31 +1,28 @@
 //! Handling many events at a time.
 
 use std::collections::HashSet;
-use std::future::Future;
 
 use jetbus_core::delivery::Outcome;
 use tracing::{Instrument as _, debug_span};
 
 use super::attempt::Bench;
 use super::delivery::{Decode, Delivery};
-use super::failure::Classes;
-use super::handled::{Handled, IntoHandledBatch};
+use super::handled::Handled;
 use super::lanes::Job;
+use super::service::Service;
 use super::worker::{Craft, read, word};
 
 /// Events are handled many at a time.
-pub(super) struct Batches<T, H> {
+pub(super) struct Batches<T, S> {
     pub(super) decode: Decode<T>,
-    pub(super) handler: H,
-    pub(super) classes: Classes,
+    /// The handler, with its layers around it.
+    pub(super) service: S,
 }
 
-impl<T, H, F> Craft for Batches<T, H>
+impl<T, S> Craft for Batches<T, S>
 where
     T: Send + 'static,
-    H: Fn(Vec<Delivery<T>>) -> F + Send + Sync + 'static,
-    F: Future + Send + 'static,
-    F::Output: IntoHandledBatch,
+    S: Service<Vec<Delivery<T>>>,
 {
     async fn one(&self, bench: &mut Bench, job: &Job) -> Outcome {
         let mut outcomes = self.many(bench, std::slice::from_ref(job)).await;
@@ -44,12 +41,10 @@ where
     }
 }
 
-impl<T, H, F> Batches<T, H>
+impl<T, S> Batches<T, S>
 where
     T: Send + 'static,
-    H: Fn(Vec<Delivery<T>>) -> F + Send + Sync + 'static,
-    F: Future + Send + 'static,
-    F::Output: IntoHandledBatch,
+    S: Service<Vec<Delivery<T>>>,
 {
     async fn attempt(&self, bench: &mut Bench, jobs: &[Job]) -> Vec<Outcome> {
         let mut batch = Vec::with_capacity(jobs.len());
@@ -99,10 +94,8 @@ where
         if events == 0 {
             return Vec::new();
         }
-        let handling = async {
-            let said = (self.handler)(batch).await;
-            said.into_handled_batch(events, &self.classes)
-        };
+        // The call is part of the future: it may panic too.
+        let handling = async { self.service.call(batch).await };
         match bench.attempt(sequence, handling).await {
             Ok(said) => {
                 if said.len() != events {

@@ -270,6 +270,39 @@ impl<L> Subscribe<L> {
         self.singly(delivery::raw, handler).await
     }
 
+    /// Handles typed events many at a time: up to `batch.max` (at most the
+    /// [window](Self::window)), waiting `batch.linger` (up to an hour) for more since the
+    /// first of them could run.
+    ///
+    /// Several events of a key may be in one batch, in order, and none of that key in
+    /// another one at that time. What `handler` returns is a word for each event in order,
+    /// as a `Vec`, or one for all; see [`IntoHandledBatch`]. When an event is not done,
+    /// the later ones of its key run again after it, whatever was said of them. A timeout
+    /// or panic fails all. A batch passes through the layers as one.
+    /// [`at_most_once`](Self::at_most_once) is for handlers of single events.
+    ///
+    /// # Errors
+    /// As [`handle`](Self::handle).
+    pub async fn handle_batch<T, H, F>(
+        mut self,
+        batch: Batch,
+        handler: H,
+    ) -> Result<Subscription, SubscribeError>
+    where
+        T: DeserializeOwned + Send + 'static,
+        H: Fn(Vec<Delivery<T>>) -> F + Send + Sync + 'static,
+        F: Future + Send + 'static,
+        F::Output: IntoHandledBatch + Send,
+        L: Layer<Handler<H>>,
+        L::Service: Service<Vec<Delivery<T>>>,
+    {
+        self.options.batch = Some(batch);
+        let decode = delivery::typed::<T>;
+        let classes = self.classes;
+        let service = self.layers.layer(Handler { handler, classes });
+        workers(self.bus, self.options, Batches { decode, service }).await
+    }
+
     async fn singly<T, H>(
         self,
         decode: Decode<T>,
@@ -287,39 +320,6 @@ impl<L> Subscribe<L> {
 }
 
 impl Subscribe {
-    /// Handles typed events many at a time: up to `batch.max` (at most the
-    /// [window](Self::window)), waiting `batch.linger` (up to an hour) for more since the
-    /// first of them could run.
-    ///
-    /// Several events of a key may be in one batch, in order, and none of that key in
-    /// another one at that time. What `handler` returns is a word for each event in order,
-    /// as a `Vec`, or one for all; see [`IntoHandledBatch`]. When an event is not done,
-    /// the later ones of its key run again after it, whatever was said of them. A timeout
-    /// or panic fails all. Layers are for handlers of single events, and
-    /// [`at_most_once`](Self::at_most_once) too.
-    ///
-    /// # Errors
-    /// As [`handle`](Self::handle).
-    pub async fn handle_batch<T, H, F>(
-        mut self,
-        batch: Batch,
-        handler: H,
-    ) -> Result<Subscription, SubscribeError>
-    where
-        T: DeserializeOwned + Send + 'static,
-        H: Fn(Vec<Delivery<T>>) -> F + Send + Sync + 'static,
-        F: Future + Send + 'static,
-        F::Output: IntoHandledBatch + Send,
-    {
-        self.options.batch = Some(batch);
-        let batches = Batches {
-            decode: delivery::typed::<T>,
-            handler,
-            classes: self.classes,
-        };
-        workers(self.bus, self.options, batches).await
-    }
-
     /// Gives typed events as a stream, each with a handle to settle it.
     ///
     /// # Errors

@@ -2,24 +2,62 @@
 
 use std::future::Future;
 
+use super::delivery::Delivery;
 use super::failure::Classes;
-use super::handled::{Handled, IntoHandled};
+use super::handled::{Handled, IntoHandled, IntoHandledBatch};
+
+/// What a service is called with: a [`Delivery`], or the many of a batch.
+pub trait Request: Send + 'static {
+    /// What is said of it: a [`Handled`], or one for each event in order.
+    type Said: Send;
+
+    /// How many events it has.
+    fn events(&self) -> usize;
+
+    /// The same word on each of `events` events.
+    fn all(word: Handled, events: usize) -> Self::Said;
+}
+
+impl<T: Send + 'static> Request for Delivery<T> {
+    type Said = Handled;
+
+    fn events(&self) -> usize {
+        1
+    }
+
+    fn all(word: Handled, _: usize) -> Handled {
+        word
+    }
+}
+
+impl<T: Send + 'static> Request for Vec<Delivery<T>> {
+    type Said = Vec<Handled>;
+
+    fn events(&self) -> usize {
+        self.len()
+    }
+
+    fn all(word: Handled, events: usize) -> Vec<Handled> {
+        vec![word; events]
+    }
+}
 
 /// What handles deliveries: a handler, or a handler with layers around it.
 ///
-/// One service handles many deliveries at once. Each call is one attempt: an event
-/// that is tried again passes through all layers again.
-pub trait Service<Request>: Send + Sync + 'static {
+/// One service handles many at once. Each call is one attempt: an event that is tried
+/// again passes through all layers again. A batch passes as one.
+pub trait Service<R: Request>: Send + Sync + 'static {
     /// Handles one. The future is dropped when it takes longer than the
     /// [timeout](crate::Subscribe::timeout).
-    fn call(&self, request: Request) -> impl Future<Output = Handled> + Send;
+    fn call(&self, request: R) -> impl Future<Output = R::Said> + Send;
 }
 
 /// Makes of a service another one around it, to do something before and after, to
-/// answer in its place, or to change what it says.
+/// answer in its place, or to change what it says. One that is written for any
+/// [`Request`] goes around handlers of single events and of batches.
 ///
 /// ```
-/// use jetbus::{Delivery, Handled, Layer, Service};
+/// use jetbus::{Layer, Request, Service};
 ///
 /// struct Logged;
 /// struct Logging<S>(S);
@@ -32,12 +70,12 @@ pub trait Service<Request>: Send + Sync + 'static {
 ///     }
 /// }
 ///
-/// impl<T: Send + 'static, S: Service<Delivery<T>>> Service<Delivery<T>> for Logging<S> {
-///     async fn call(&self, delivery: Delivery<T>) -> Handled {
-///         println!("handling {delivery:?}");
-///         let handled = self.0.call(delivery).await;
-///         println!("it is {handled:?}");
-///         handled
+/// impl<R: Request, S: Service<R>> Service<R> for Logging<S> {
+///     async fn call(&self, request: R) -> R::Said {
+///         println!("handling {} events", request.events());
+///         let said = self.0.call(request).await;
+///         println!("handled");
+///         said
 ///     }
 /// }
 /// ```
@@ -87,14 +125,28 @@ pub struct Handler<H> {
     pub(super) classes: Classes,
 }
 
-impl<Request, H, F> Service<Request> for Handler<H>
+impl<T, H, F> Service<Delivery<T>> for Handler<H>
 where
-    Request: Send,
-    H: Fn(Request) -> F + Send + Sync + 'static,
+    T: Send + 'static,
+    H: Fn(Delivery<T>) -> F + Send + Sync + 'static,
     F: Future + Send,
     F::Output: IntoHandled,
 {
-    async fn call(&self, request: Request) -> Handled {
-        (self.handler)(request).await.into_handled(&self.classes)
+    async fn call(&self, delivery: Delivery<T>) -> Handled {
+        (self.handler)(delivery).await.into_handled(&self.classes)
+    }
+}
+
+impl<T, H, F> Service<Vec<Delivery<T>>> for Handler<H>
+where
+    T: Send + 'static,
+    H: Fn(Vec<Delivery<T>>) -> F + Send + Sync + 'static,
+    F: Future + Send,
+    F::Output: IntoHandledBatch,
+{
+    async fn call(&self, batch: Vec<Delivery<T>>) -> Vec<Handled> {
+        let events = batch.len();
+        let said = (self.handler)(batch).await;
+        said.into_handled_batch(events, &self.classes)
     }
 }

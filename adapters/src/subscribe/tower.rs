@@ -8,14 +8,13 @@ use std::task::{Context, Poll};
 use futures_core::future::BoxFuture;
 
 use super::failure::Failure;
-use super::handled::Handled;
-use super::service::{Layer, Service};
+use super::service::{Layer, Request, Service};
 
 /// Makes a [`Layer`] of a tower layer, for [`Subscribe::layer`](crate::Subscribe::layer).
 ///
 /// Its service is cloned for each attempt, made ready and called, so limits are to be
 /// shared by clones, as those of tower are. An error of it counts as an error of the
-/// handler and is tried again.
+/// handler, of a batch for each event, and is tried again.
 pub const fn tower<L>(layer: L) -> FromTower<L> {
     FromTower(layer)
 }
@@ -39,20 +38,23 @@ where
 #[derive(Clone, Copy, Debug)]
 pub struct Towered<S>(S);
 
-impl<Request, S> Service<Request> for Towered<S>
+impl<R, S> Service<R> for Towered<S>
 where
-    Request: Send,
-    S: tower_service::Service<Request, Response = Handled> + Clone + Send + Sync + 'static,
+    R: Request,
+    S: tower_service::Service<R, Response = R::Said> + Clone + Send + Sync + 'static,
     S::Error: Into<Failure> + Send,
     S::Future: Send,
 {
-    async fn call(&self, request: Request) -> Handled {
+    async fn call(&self, request: R) -> R::Said {
         let mut service = self.0.clone();
+        let events = request.events();
         let called = async {
             poll_fn(|cx| service.poll_ready(cx)).await?;
             service.call(request).await
         };
-        called.await.unwrap_or_else(|error| error.into().into())
+        called
+            .await
+            .unwrap_or_else(|error| R::all(error.into().into(), events))
     }
 }
 
@@ -66,21 +68,21 @@ impl<S> Clone for Innermost<S> {
     }
 }
 
-impl<Request, S> tower_service::Service<Request> for Innermost<S>
+impl<R, S> tower_service::Service<R> for Innermost<S>
 where
-    Request: Send + 'static,
-    S: Service<Request>,
+    R: Request,
+    S: Service<R>,
 {
-    type Response = Handled;
+    type Response = R::Said;
     type Error = Infallible;
-    type Future = BoxFuture<'static, Result<Handled, Infallible>>;
+    type Future = BoxFuture<'static, Result<R::Said, Infallible>>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         // There is a worker for it.
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request) -> Self::Future {
+    fn call(&mut self, request: R) -> Self::Future {
         let service = Arc::clone(&self.0);
         Box::pin(async move { Ok(service.call(request).await) })
     }
