@@ -10,14 +10,12 @@ use jetbus_tests::bench::Report;
 use jetbus_tests::server::Server;
 use smol::Timer;
 
-use crate::begin;
 use crate::sides::{self, Body, Side};
-use crate::support::{Cost, Meter, Notes, Run, add};
+use crate::support::{Cost, Meter, Run, add};
+use crate::{begin, compare_rounds};
 
 /// How long a round takes.
 const ROUND: Duration = Duration::from_secs(2);
-
-const ROUNDS: usize = 5;
 
 const BODY: Body = Body::Raw(1_024);
 
@@ -29,23 +27,19 @@ type Note = (Cost, Vec<Duration>);
 
 pub(crate) fn compare(report: &mut Report, case: &str, rate: u32, run: Run) {
     let server = Server::start().expect("a server");
-    let (ours, peer) = (Notes::new(), Notes::new());
-    for n in 0..=ROUNDS {
-        let round = || begin(&server, Storage::File, BODY, WINDOW);
-        let notes = ours.clone();
-        run(sides::ours(round(), async move |side| {
-            notes.add(paced(side, rate).await);
-        }));
-        let notes = peer.clone();
-        run(sides::peer(round(), async move |side| {
-            notes.add(paced(side, rate).await);
-        }));
-        if n == 0 {
-            // It warmed up.
-            drop((ours.take(), peer.take()));
-        }
-    }
-    let (ours, peer): (Vec<Note>, Vec<Note>) = (ours.take(), peer.take());
+    let (ours, peer) = compare_rounds(
+        || begin(&server, Storage::File, BODY, WINDOW),
+        |round, notes| {
+            run(sides::ours(round, async move |side| {
+                notes.add(paced(side, rate).await);
+            }));
+        },
+        |round, notes| {
+            run(sides::peer(round, async move |side| {
+                notes.add(paced(side, rate).await);
+            }));
+        },
+    );
     let costs = |notes: &[Note]| -> Vec<Cost> { notes.iter().map(|note| note.0).collect() };
     add(report, case, count(rate), &costs(&ours), &costs(&peer));
     for (metric, share) in [("p50", 0.5), ("p99", 0.99), ("p99.9", 0.999)] {

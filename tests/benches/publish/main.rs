@@ -4,6 +4,7 @@
 //! Both sides keep a window of acknowledgements that are not there yet and await the
 //! oldest when it is full: what costs the peer least.
 
+mod batches;
 mod latency;
 mod sides;
 #[path = "../support/mod.rs"]
@@ -50,6 +51,7 @@ fn main() -> std::io::Result<()> {
                 );
             }
         }
+        batches::compare(&mut report, &wanted, runtime, run);
         for rate in [1_000, 5_000] {
             let case = format!("1 KiB, file, {rate} msg/s, {runtime}");
             if wanted(&case) {
@@ -65,23 +67,37 @@ fn compare(report: &mut Report, case: &str, storage: Storage, body: Body, window
     let server = Server::start().expect("a server");
     // One at a time takes a round trip each.
     let count = if window == 1 { 5_000 } else { 50_000 };
-    let (ours, peer) = (Notes::new(), Notes::new());
+    let (ours, peer) = compare_rounds(
+        || begin(&server, storage, body, window),
+        |round, costs| {
+            run(sides::ours(round, async move |side| {
+                costs.add(windowed(side, window, count).await);
+            }));
+        },
+        |round, costs| {
+            run(sides::peer(round, async move |side| {
+                costs.add(windowed(side, window, count).await);
+            }));
+        },
+    );
+    support::add(report, case, count, &ours, &peer);
+}
+
+/// What both sides note in alternating rounds, after one to warm up.
+fn compare_rounds<T>(
+    begin: impl Fn() -> Round,
+    ours: impl Fn(Round, Notes<T>),
+    peer: impl Fn(Round, Notes<T>),
+) -> (Vec<T>, Vec<T>) {
+    let (our_notes, peer_notes) = (Notes::new(), Notes::new());
     for n in 0..=ROUNDS {
-        let round = || begin(&server, storage, body, window);
-        let costs = ours.clone();
-        run(sides::ours(round(), async move |side| {
-            costs.add(windowed(side, window, count).await);
-        }));
-        let costs = peer.clone();
-        run(sides::peer(round(), async move |side| {
-            costs.add(windowed(side, window, count).await);
-        }));
+        ours(begin(), our_notes.clone());
+        peer(begin(), peer_notes.clone());
         if n == 0 {
-            // It warmed up.
-            drop((ours.take(), peer.take()));
+            drop((our_notes.take(), peer_notes.take()));
         }
     }
-    support::add(report, case, count, &ours.take(), &peer.take());
+    (our_notes.take(), peer_notes.take())
 }
 
 /// Publishes `count` messages, at most `window` of them unacknowledged.
@@ -124,6 +140,8 @@ fn begin(server: &Server, storage: Storage, body: Body, window: usize) -> Round 
 
 fn stream(name: &str) -> Stream {
     Stream::new(name, [format!("{name}.>")])
+        .atomic_batches(true)
+        .fast_ingest(true)
 }
 
 fn topic(bus: &Bus, stream: &str) -> Topic {

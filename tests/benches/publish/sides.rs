@@ -78,9 +78,9 @@ struct Envelope<'a> {
 const WHEN: Timestamp = Timestamp::from_unix_nanos(0);
 
 pub(crate) struct Ours {
-    topic: Topic,
+    pub(crate) topic: Topic,
     body: Body,
-    payload: Bytes,
+    pub(crate) payload: Bytes,
 }
 
 impl Side for Ours {

@@ -61,25 +61,6 @@ impl Fire {
         Self { over, told }
     }
 
-    /// Waits until so many more are stored.
-    pub(crate) async fn goes_on(&self, env: &Env, bus: &Bus, more: u64) {
-        let stored = || bus.publish_stats().stored + bus.publish_stats().duplicate;
-        let (before, since) = (stored(), Instant::now());
-        env.until("the next is stored", || stored() > before).await;
-        let first = since.elapsed();
-        // However many there are to come, the next few come soon.
-        let mut awaited = before;
-        while awaited < before + more {
-            awaited = (awaited + SOME).min(before + more);
-            env.until("publishing goes on", || stored() >= awaited)
-                .await;
-        }
-        println!(
-            "the next was stored after {first:.1?}, {more} after {:.1?}",
-            since.elapsed()
-        );
-    }
-
     /// Ends the publishing, and compares what was told with what is in the stream.
     pub(crate) async fn ends(self, env: &Env, server: &Server, stream: &str) -> Truth {
         self.over.store(true, Ordering::Relaxed);
@@ -90,6 +71,25 @@ impl Fire {
         }
         Truth::of(&told, &all_stored(env, server, stream).await)
     }
+}
+
+/// Waits until so many more are stored.
+pub(crate) async fn goes_on(env: &Env, bus: &Bus, more: u64) {
+    let stored = || bus.publish_stats().stored + bus.publish_stats().duplicate;
+    let (before, since) = (stored(), Instant::now());
+    env.until("the next is stored", || stored() > before).await;
+    let first = since.elapsed();
+    // However many there are to come, the next few come soon.
+    let mut awaited = before;
+    while awaited < before + more {
+        awaited = (awaited + SOME).min(before + more);
+        env.until("publishing goes on", || stored() >= awaited)
+            .await;
+    }
+    println!(
+        "the next was stored after {first:.1?}, {more} after {:.1?}",
+        since.elapsed()
+    );
 }
 
 /// Publishes until it is over; what failed at once.

@@ -7,6 +7,7 @@
 //! release build and a quiet machine.
 #![cfg(feature = "nats")]
 
+mod batches;
 mod clusters;
 mod fire;
 mod networks;
@@ -27,6 +28,8 @@ macro_rules! under_fire {
 }
 
 under_fire! {
+    batches::a_change_of_leaders_leaves_no_atomic_batch_in_parts,
+    batches::a_change_of_leaders_leaves_no_gap_in_what_is_ingested,
     clusters::a_frozen_leader_costs_nothing,
     clusters::a_leader_that_is_killed_costs_nothing,
     clusters::a_leader_that_steps_down_costs_nothing,

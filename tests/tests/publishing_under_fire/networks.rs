@@ -8,7 +8,7 @@ use jetbus_tests::Server;
 use jetbus_tests::matrix::Env;
 use jetbus_tests::proxy::{Proxy, Ration};
 
-use crate::fire::{Fire, Truth};
+use crate::fire::{Fire, Truth, goes_on};
 
 const KEYS: u32 = 200;
 
@@ -27,11 +27,11 @@ async fn through_breaks(env: &Env, how: impl FnOnce(Builder) -> Builder) -> (Bus
     let builder = Builder::nats(NatsOptions::new(proxy.url())).runtime(Arc::clone(env.runtime()));
     let bus = how(builder).open().await.unwrap();
     let fire = Fire::at(env, &bus.topic("orders.placed").unwrap(), KEYS);
-    fire.goes_on(env, &bus, 1_000).await;
+    goes_on(env, &bus, 1_000).await;
     proxy.ration(rations());
     env.until("all connections broke", || proxy.rations() == 0)
         .await;
-    fire.goes_on(env, &bus, 1_000).await;
+    goes_on(env, &bus, 1_000).await;
     let truth = fire.ends(env, server, "jetbus~orders~placed").await;
     (bus, truth)
 }

@@ -10,7 +10,7 @@ use jetbus_tests::matrix::Env;
 use jetbus_tests::operator::all_stored;
 use jetbus_tests::support::publish;
 
-use crate::fire::{Fire, Told, Truth, said};
+use crate::fire::{Fire, Told, Truth, goes_on, said};
 
 const KEYS: u32 = 1_000;
 
@@ -62,11 +62,11 @@ pub(crate) async fn a_killed_server_costs_nothing_at_full_speed(env: Env) {
     let fire = Fire::at(&env, &bus.topic("orders.placed").unwrap(), KEYS);
     let third = publishes() / 3;
     for _ in 0..2 {
-        fire.goes_on(&env, &bus, third).await;
+        goes_on(&env, &bus, third).await;
         server(&env).kill();
         server(&env).start_again().unwrap();
     }
-    fire.goes_on(&env, &bus, third).await;
+    goes_on(&env, &bus, third).await;
     let truth = fire.ends(&env, server(&env), STREAM).await;
     assert!(truth.is_whole(), "{truth:?}");
     bus.close().await;
@@ -76,11 +76,11 @@ pub(crate) async fn a_server_that_is_away_for_long_is_gone_on_with_by_itself(env
     let bus = bus(&env, Duration::from_secs(3)).await;
     let clock = Clock::of(&env, Duration::from_secs(10)).await;
     let fire = Fire::at(&env, &bus.topic("orders.placed").unwrap(), KEYS);
-    fire.goes_on(&env, &bus, 1_000).await;
+    goes_on(&env, &bus, 1_000).await;
     server(&env).kill();
     clock.runs_out().await;
     server(&env).start_again().unwrap();
-    fire.goes_on(&env, &bus, 1_000).await;
+    goes_on(&env, &bus, 1_000).await;
     let truth = fire.ends(&env, server(&env), STREAM).await;
     // The publishers had less patience than that.
     assert!(truth.rejected > 0, "{truth:?}");
@@ -98,11 +98,11 @@ pub(crate) async fn a_server_that_stands_still_is_waited_for_and_nobody_is_told_
     let bus = bus(&env, Duration::from_secs(80)).await;
     let clock = Clock::of(&env, Duration::from_secs(8)).await;
     let fire = Fire::at(&env, &bus.topic("orders.placed").unwrap(), KEYS);
-    fire.goes_on(&env, &bus, 1_000).await;
+    goes_on(&env, &bus, 1_000).await;
     server(&env).freeze().unwrap();
     clock.runs_out().await;
     server(&env).thaw().unwrap();
-    fire.goes_on(&env, &bus, 1_000).await;
+    goes_on(&env, &bus, 1_000).await;
     let truth = fire.ends(&env, server(&env), STREAM).await;
     assert!(truth.is_whole(), "{truth:?}");
     bus.close().await;
