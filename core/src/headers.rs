@@ -74,14 +74,29 @@ impl Headers {
     /// # Errors
     /// As [`append`](Self::append).
     pub fn insert(&mut self, name: &str, value: &str) -> Result<(), HeaderError> {
-        check(name, value)?;
-        let mut block = Vec::with_capacity(self.0.len() + line_len(name, value));
-        for (other, value) in self.iter().filter(|(other, _)| *other != name) {
-            write(&mut block, other, value);
-        }
-        write(&mut block, name, value);
-        self.0 = Bytes::from(block);
+        *self = self.with(&[(name, value)])?;
         Ok(())
+    }
+
+    /// These headers, and `others` in place of all of their names.
+    ///
+    /// # Errors
+    /// As [`append`](Self::append).
+    pub fn with(&self, others: &[(&str, &str)]) -> Result<Self, HeaderError> {
+        let mut len = self.0.len();
+        for (name, value) in others {
+            check(name, value)?;
+            len += line_len(name, value);
+        }
+        let mut block = Vec::with_capacity(len);
+        let is_other = |name: &str| others.iter().any(|(other, _)| *other == name);
+        for (name, value) in self.iter().filter(|(name, _)| !is_other(name)) {
+            write(&mut block, name, value);
+        }
+        for (name, value) in others {
+            write(&mut block, name, value);
+        }
+        Ok(Self(Bytes::from(block)))
     }
 
     /// The first value of `name`.

@@ -31,6 +31,8 @@ pub(super) struct Batches {
     running: BTreeMap<u64, Running>,
     /// Which batch stands in a line, by the place of the message that does so.
     heads: BTreeMap<u64, u64>,
+    /// Where the reply subject of a message is written.
+    reply: String,
 }
 
 /// A batch that has not ended.
@@ -319,11 +321,13 @@ impl Hub {
             running.machine.handle(now, Input::Unsendable);
             return true;
         };
-        let reply = bus.batch_replies.reply(number, part);
+        let reply = bus
+            .batch_replies
+            .reply(number, part, &mut self.batches.reply);
         let nothing = Bytes::new();
         let sent = bus.link.try_publish(Publish {
             subject: &member.subject,
-            reply: Some(reply.as_str()),
+            reply: Some(reply),
             headers: &headers,
             payload: match part.role {
                 Role::Question => &nothing,

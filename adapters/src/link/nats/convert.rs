@@ -4,6 +4,9 @@ use async_nats::header::NATS_MESSAGE_ID;
 use async_nats::{HeaderMap, HeaderName, HeaderValue};
 use jetbus_core::{Headers, Message, Publish, Status, headers, subject};
 
+const BATCH_ID: HeaderName = HeaderName::from_static("Nats-Batch-Id");
+const BATCH_SEQUENCE: HeaderName = HeaderName::from_static("Nats-Batch-Sequence");
+
 /// Headers of a message that are sorted without an allocation.
 const FEW: usize = 8;
 
@@ -102,9 +105,11 @@ pub(super) fn outgoing(message: Publish<'_>) -> Option<async_nats::message::Outb
 fn outgoing_headers(headers: &Headers) -> Option<HeaderMap> {
     let mut map = HeaderMap::new();
     for (name, value) in headers.iter() {
-        // Nearly every message has this one.
+        // Nearly every message has the first, and those of a batch the others.
         let name: HeaderName = match name {
             "Nats-Msg-Id" => NATS_MESSAGE_ID,
+            "Nats-Batch-Id" => BATCH_ID,
+            "Nats-Batch-Sequence" => BATCH_SEQUENCE,
             name => name.parse().ok()?,
         };
         let value: HeaderValue = value.parse().ok()?;

@@ -1,5 +1,7 @@
 //! How parts of batches look on the wire.
 
+use std::fmt::Write as _;
+
 use serde::Deserialize;
 
 use super::{Answer, Op, Part, Role};
@@ -48,25 +50,26 @@ impl Replies {
         format!("{batch:x}-{attempt:x}-{:016x}", self.nonce)
     }
 
-    /// The subject that `part` of `batch` is answered on. Why a message in the middle
-    /// of an atomic batch is refused is said there alone; a fast-ingest batch is named
-    /// there and nowhere else.
-    #[must_use]
-    pub fn reply(&self, batch: u64, part: &Part) -> Subject {
-        let start = format!("{}{}.", self.inbox, self.id(batch, part.attempt));
-        let seq = part.seq;
-        match part.role {
-            Role::Atomic { .. } | Role::Question => format!("{start}{seq}"),
+    /// Writes the subject that `part` of `batch` is answered on, in place of what is in
+    /// `to`. Why a message in the middle of an atomic batch is refused is said there
+    /// alone; a fast-ingest batch is named there and nowhere else.
+    pub fn reply<'a>(&self, batch: u64, part: &Part, to: &'a mut String) -> &'a str {
+        let (inbox, attempt, nonce, seq) = (&self.inbox, part.attempt, self.nonce, part.seq);
+        to.clear();
+        // Nothing that is written to a text fails.
+        let _ = write!(to, "{inbox}{batch:x}-{attempt:x}-{nonce:016x}.");
+        let _ = match part.role {
+            Role::Atomic { .. } | Role::Question => write!(to, "{seq}"),
             Role::Ingest { op, flow } => {
                 let op = match op {
                     Op::Start => 0,
                     Op::Add => 1,
                     Op::Commit => 2,
                 };
-                format!("{start}{flow}.fail.{seq}.{op}.$FI")
+                write!(to, "{flow}.fail.{seq}.{op}.$FI")
             }
-        }
-        .into()
+        };
+        to
     }
 
     /// The headers of a message as `part` of `batch`.
@@ -79,21 +82,18 @@ impl Replies {
         part: &Part,
         headers: &Headers,
     ) -> Result<Headers, HeaderError> {
-        let mut headers = headers.clone();
+        let id = || self.id(batch, part.attempt);
         match part.role {
             Role::Atomic { commit } => {
-                headers.insert(ID, &self.id(batch, part.attempt))?;
-                headers.insert(SEQUENCE, &part.seq.to_string())?;
-                if commit {
-                    headers.insert(COMMIT, "1")?;
-                }
+                let (id, seq) = (id(), part.seq.to_string());
+                let lines = [(ID, &*id), (SEQUENCE, &*seq), (COMMIT, "1")];
+                headers.with(if commit { &lines } else { &lines[..2] })
             }
             // The server looks for the message's id first. It knows no message of
             // this other id, so that it stores nothing.
-            Role::Question => headers.insert(EXPECTED_ID, &self.id(batch, part.attempt))?,
-            Role::Ingest { .. } => {}
+            Role::Question => headers.with(&[(EXPECTED_ID, &*id())]),
+            Role::Ingest { .. } => Ok(headers.clone()),
         }
-        Ok(headers)
     }
 
     /// Which batch, attempt and place in it an answer to `subject` is for.
@@ -198,10 +198,11 @@ mod tests {
             (2, ingest(Op::Add), "50.fail.2.1.$FI"),
             (9, ingest(Op::Commit), "50.fail.9.2.$FI"),
         ] {
-            let reply = replies.reply(10, &part(seq, role));
+            let mut text = "from before".to_owned();
+            let reply = replies.reply(10, &part(seq, role), &mut text);
             let start = "_INBOX.x.b.a-3-00000000000000ab.";
-            assert_eq!(reply.as_str(), format!("{start}{subject}"));
-            assert_eq!(replies.read(reply.as_str()), Some((10, 3, seq)));
+            assert_eq!(reply, format!("{start}{subject}"));
+            assert_eq!(replies.read(reply), Some((10, 3, seq)));
         }
     }
 
