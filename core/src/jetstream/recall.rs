@@ -11,18 +11,14 @@
 //! not above the delivered.
 //!
 //! Only who reads the consumer alone can tell: what another process was given looks
-//! the same. Another is there when more was delivered than was asked for here, or when
-//! pulls wait that nobody here made. But a server that has not yet seen the end of the
-//! connection that broke keeps the pulls made over it, and goes on to deliver into it:
-//! those are waited out.
+//! the same. Another is there when pulls wait that nobody here made, or when more was
+//! delivered than was asked for here.
 //!
 //! A machine of requests and answers: send what [`Recall::poll`] asks for and hand in
 //! the answer, until it is done.
 
 mod line;
 mod reach;
-
-use std::time::Duration;
 
 use crate::jetstream::ack::{self, Meta};
 use crate::jetstream::admin::{
@@ -34,12 +30,6 @@ use crate::{Message, Outbound, Subject};
 
 pub use self::line::{Line, Place};
 pub use self::reach::Reach;
-
-/// How long pulls that wait at the server are given to end before it is asked again;
-/// then twice as long, up to the longest: five seconds in all. Where they are another
-/// process', that one goes on handling meanwhile.
-const SHORTEST: Duration = Duration::from_millis(10);
-const LONGEST: Duration = Duration::from_millis(2_560);
 
 /// What is known here when a connection broke.
 #[derive(Clone, Debug)]
@@ -59,8 +49,6 @@ pub struct Known {
     pub most: usize,
     /// A reply subject of a delivery, for the form of the others.
     pub reply: Option<Subject>,
-    /// Whether nobody else can know of the consumer.
-    pub own: bool,
 }
 
 /// What is to be done.
@@ -68,8 +56,6 @@ pub struct Known {
 pub enum Output {
     /// Send this and hand in the answer.
     Request(Request),
-    /// Poll again after so long.
-    Pause(Duration),
     /// A message was lost on its way.
     Lost(Box<Lost>),
     /// The end.
@@ -118,8 +104,6 @@ pub enum Finding {
 #[derive(Debug)]
 enum Step {
     Info,
-    /// Pulls wait that nobody here made.
-    Pause,
     /// A message that may be lost.
     Look,
     Done,
@@ -132,8 +116,6 @@ pub struct Recall {
     known: Known,
     step: Step,
     out: Option<Output>,
-    /// How long the next pause takes.
-    pause: Duration,
     /// Looks on from here, once what is in `out` was told.
     then: Option<u64>,
     to: Position,
@@ -146,37 +128,24 @@ impl Recall {
     /// Asks for what was lost, given what is known.
     #[must_use]
     pub fn new(api: Api, known: Known) -> Self {
-        let mut recall = Self {
+        let request = consumer_info(&api, known.stream.as_str(), known.consumer.as_str());
+        Self {
             api,
             known,
             step: Step::Info,
-            out: None,
-            pause: SHORTEST,
+            out: Some(Output::Request(request)),
             then: None,
             to: Position::default(),
             created: None,
             lost: 0,
             found: 0,
-        };
-        recall.ask();
-        recall
+        }
     }
 
-    fn ask(&mut self) {
-        let (stream, consumer) = (self.known.stream.as_str(), self.known.consumer.as_str());
-        let request = consumer_info(&self.api, stream, consumer);
-        self.step = Step::Info;
-        self.out = Some(Output::Request(request));
-    }
-
-    /// The next request, a pause, a lost message, or the end.
+    /// The next request, a lost message, or the end.
     pub fn poll(&mut self) -> Option<Output> {
         if let Some(output) = self.out.take() {
             return Some(output);
-        }
-        if matches!(self.step, Step::Pause) {
-            self.ask();
-            return self.out.take();
         }
         let from = self.then.take()?;
         self.look(from);
@@ -197,7 +166,7 @@ impl Recall {
                 }
                 Err(error) => self.out = Some(Output::Done(Err(error))),
             },
-            Step::Pause | Step::Done => {}
+            Step::Done => {}
         }
     }
 
@@ -217,19 +186,8 @@ impl Recall {
         let beyond = u64::try_from(reach.beyond().len()).unwrap_or(u64::MAX);
         let made = self.to.consumer_seq.saturating_sub(reach.at().consumer_seq);
         self.lost = made.saturating_sub(beyond);
-        if self.lost > u64::try_from(self.known.most).unwrap_or(u64::MAX) {
+        if info.num_waiting > 0 || self.lost > u64::try_from(self.known.most).unwrap_or(u64::MAX) {
             return self.done(Finding::Shared);
-        }
-        if info.num_waiting > 0 {
-            if self.pause <= LONGEST {
-                self.step = Step::Pause;
-                self.out = Some(Output::Pause(self.pause));
-                self.pause *= 2;
-                return;
-            }
-            if !self.known.own {
-                return self.done(Finding::Shared);
-            }
         }
         if self.lost == 0 {
             return self.done(Finding::Whole);

@@ -171,7 +171,6 @@ impl Line {
             reach: self.reach.clone(),
             most,
             reply: self.reply.clone(),
-            own: self.place.own,
         }
     }
 

@@ -10,9 +10,6 @@ const TIME: &str = "2026-01-02T03:04:05Z";
 struct Server {
     delivered: Position,
     waiting: u64,
-    /// Questions after which nothing waits any more.
-    ends: usize,
-    paused: Duration,
     log: Vec<String>,
 }
 
@@ -21,8 +18,6 @@ impl Server {
         Self {
             delivered: at(consumer_seq, stream_seq),
             waiting: 0,
-            ends: usize::MAX,
-            paused: Duration::ZERO,
             log: Vec::new(),
         }
     }
@@ -32,9 +27,6 @@ impl Server {
         let body = std::str::from_utf8(&request.payload).unwrap();
         self.log.push(format!("{subject} {body}").trim().to_owned());
         if subject.starts_with("CONSUMER.INFO") {
-            if self.log.len() > self.ends {
-                self.waiting = 0;
-            }
             return message(&json!({
                 "stream_name": "ORDERS", "name": "billing", "created": TIME, "config": {},
                 "delivered": self.delivered, "num_waiting": self.waiting,
@@ -59,7 +51,6 @@ impl Server {
         loop {
             match recall.poll().expect("a request or the end") {
                 Output::Request(request) => recall.handle(&self.answer(&request)),
-                Output::Pause(pause) => self.paused += pause,
                 Output::Lost(message) => lost.push(*message),
                 Output::Done(result) => return (lost, result),
             }
@@ -103,7 +94,6 @@ fn known(reach: Reach) -> Known {
         reach,
         most: 4,
         reply: None,
-        own: false,
     }
 }
 
@@ -181,34 +171,13 @@ fn lost_redeliveries_name_no_new_messages() {
 
 #[test]
 fn what_another_process_may_have_is_left_alone() {
-    // More was delivered than was asked for here.
-    let (lost, result) = Server::new(7, 8).recall(known(Reach::new(at(2, 2))));
-    assert_eq!((lost, finding(&result)), (Vec::new(), Finding::Shared));
-}
-
-#[test]
-fn pulls_of_the_connection_that_broke_are_waited_out() {
-    let mut server = Server::new(5, 8);
-    (server.waiting, server.ends) = (1, 3);
-    let (lost, result) = server.recall(known(Reach::new(at(2, 2))));
-    assert_eq!(seqs(&lost), [4, 5, 7]);
-    assert_eq!(finding(&result), Finding::Lost { count: 3 });
-    assert_eq!(server.paused, Duration::from_millis(10 + 20 + 40));
-}
-
-#[test]
-fn pulls_that_do_not_end_are_another_process_unless_nobody_can_know_of_the_consumer() {
     let mut server = Server::new(5, 8);
     server.waiting = 1;
     let (lost, result) = server.recall(known(Reach::new(at(2, 2))));
     assert_eq!((lost, finding(&result)), (Vec::new(), Finding::Shared));
-    assert_eq!(server.paused, Duration::from_millis(5_110));
-    let own = Known {
-        own: true,
-        ..known(Reach::new(at(2, 2)))
-    };
-    let (lost, _) = server.recall(own);
-    assert_eq!(seqs(&lost), [4, 5, 7]);
+    // More was delivered than was asked for here.
+    let (lost, result) = Server::new(7, 8).recall(known(Reach::new(at(2, 2))));
+    assert_eq!((lost, finding(&result)), (Vec::new(), Finding::Shared));
 }
 
 #[test]

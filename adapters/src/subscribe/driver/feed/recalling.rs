@@ -187,10 +187,6 @@ async fn recall(
                 let answer = ask(bus, &request, by).await;
                 recall.handle(&answer.ok_or(NotRecalled::NoAnswer)?);
             }
-            Output::Pause(pause) => {
-                let until = by.min(bus.runtime.now() + pause);
-                bus.runtime.sleep_until(until).await;
-            }
             Output::Lost(lost) => lose(*lost),
             Output::Done(result) => return result.map_err(NotRecalled::Refused),
         }
