@@ -47,6 +47,22 @@ impl Ration {
     }
 }
 
+/// What is kept instead of passed on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Held {
+    #[default]
+    Nothing,
+    /// What goes to clients.
+    ToClients,
+    Everything,
+}
+
+impl Held {
+    fn keeps(self, to_client: bool) -> bool {
+        self == Self::Everything || (self == Self::ToClients && to_client)
+    }
+}
+
 #[derive(Debug, Default)]
 struct Shared {
     state: Mutex<State>,
@@ -55,8 +71,9 @@ struct Shared {
 
 #[derive(Debug, Default)]
 struct State {
-    /// Nothing gets from the server to clients.
-    held: bool,
+    held: Held,
+    /// Who connects is hung up on.
+    shut: bool,
     /// Counts cuts: what was read before one goes nowhere after it.
     cuts: u64,
     over: bool,
@@ -88,6 +105,12 @@ impl Proxy {
         Ok(Self { address, shared })
     }
 
+    /// `127.0.0.1:<port>`.
+    #[must_use]
+    pub fn address(&self) -> String {
+        self.address.to_string()
+    }
+
     /// `nats://127.0.0.1:<port>`.
     #[must_use]
     pub fn url(&self) -> String {
@@ -102,7 +125,28 @@ impl Proxy {
 
     /// Keeps what the server sends from now on.
     pub fn hold(&self) {
-        self.shared.state().held = true;
+        self.shared.state().held = Held::ToClients;
+    }
+
+    /// Keeps what either side sends from now on, on new connections too, which can still
+    /// be made: as if packets got lost.
+    pub fn stall(&self) {
+        self.shared.state().held = Held::Everything;
+    }
+
+    /// Breaks all connections, and hangs up on new ones.
+    pub fn shut(&self) {
+        self.shared.state().shut = true;
+        self.cut();
+    }
+
+    /// Passes on what was kept and all that comes, on new connections too.
+    pub fn open(&self) {
+        let mut state = self.shared.state();
+        state.held = Held::Nothing;
+        state.shut = false;
+        drop(state);
+        self.shared.changed.notify_all();
     }
 
     /// Breaks all connections. Of the new ones the first gets the first of these rations
@@ -121,7 +165,7 @@ impl Proxy {
     /// Breaks all connections; what was kept is lost. New ones pass.
     pub fn cut(&self) {
         let mut state = self.shared.state();
-        state.held = false;
+        state.held = Held::Nothing;
         state.cuts += 1;
         for stream in state.open.drain(..) {
             let _ = stream.shutdown(Shutdown::Both);
@@ -146,9 +190,17 @@ impl Shared {
     }
 
     fn connect(self: &Arc<Self>, client: TcpStream, server: &str) -> std::io::Result<()> {
+        if self.state().shut {
+            return Ok(());
+        }
         let server = TcpStream::connect(server)?;
+        client.set_nodelay(true)?;
+        server.set_nodelay(true)?;
         let (from_client, to_server) = (client.try_clone()?, server.try_clone()?);
         let mut state = self.state();
+        if state.shut {
+            return Ok(());
+        }
         state
             .open
             .extend([client.try_clone()?, server.try_clone()?]);
@@ -193,7 +245,7 @@ impl Shared {
                 self.count(&mut tail, &buffer[..len]);
             }
             let mut state = self.state();
-            while to_client && state.held {
+            while state.held.keeps(to_client) && state.cuts == cuts {
                 state = (self.changed.wait(state)).unwrap_or_else(PoisonError::into_inner);
             }
             if state.cuts != cuts {
