@@ -32,6 +32,8 @@ pub mod python;
 pub mod raw;
 pub mod server;
 pub mod sim;
+#[cfg(all(feature = "nats", feature = "smol", feature = "tokio"))]
+pub mod soak;
 pub mod spy;
 pub mod support;
 pub mod target;

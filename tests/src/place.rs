@@ -5,7 +5,9 @@ use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 
+use futures_core::future::BoxFuture;
 use jetbus::runtime::{Runtime, Smol, Tokio};
+use jetbus::{Time, Timestamp};
 
 use crate::failure::{Doing as _, Failure};
 
@@ -14,6 +16,37 @@ pub struct Place {
     runtime: Arc<dyn Runtime>,
     /// Ends with the place. smol's executor is the process's.
     tokio: Option<tokio::runtime::Runtime>,
+    /// Each task of smol has one, and the place and its runtime.
+    alive: Arc<()>,
+}
+
+/// smol, which does not count its tasks itself.
+#[derive(Debug)]
+struct Counted {
+    smol: Smol,
+    alive: Arc<()>,
+}
+
+impl Runtime for Counted {
+    fn spawn(&self, task: BoxFuture<'static, ()>) {
+        let alive = Arc::clone(&self.alive);
+        self.smol.spawn(Box::pin(async move {
+            task.await;
+            drop(alive);
+        }));
+    }
+
+    fn sleep_until(&self, deadline: Time) -> BoxFuture<'static, ()> {
+        self.smol.sleep_until(deadline)
+    }
+
+    fn now(&self) -> Time {
+        self.smol.now()
+    }
+
+    fn wall(&self) -> Timestamp {
+        self.smol.wall()
+    }
 }
 
 impl Place {
@@ -33,15 +66,22 @@ impl Place {
         Ok(Self {
             runtime: Arc::new(runtime),
             tokio: Some(tokio),
+            alive: Arc::default(),
         })
     }
 
     /// smol's global executor.
     #[must_use]
     pub fn smol() -> Self {
+        let alive = Arc::default();
+        let counted = Counted {
+            smol: Smol::new(),
+            alive: Arc::clone(&alive),
+        };
         Self {
-            runtime: Arc::new(Smol::new()),
+            runtime: Arc::new(counted),
             tokio: None,
+            alive,
         }
     }
 
@@ -51,11 +91,13 @@ impl Place {
         &self.runtime
     }
 
-    /// How many tasks there are; smol does not say.
+    /// How many tasks there are.
     #[must_use]
-    pub fn tasks(&self) -> Option<usize> {
-        let tokio = self.tokio.as_ref()?;
-        Some(tokio.metrics().num_alive_tasks())
+    pub fn tasks(&self) -> usize {
+        match &self.tokio {
+            Some(tokio) => tokio.metrics().num_alive_tasks(),
+            None => Arc::strong_count(&self.alive) - 2,
+        }
     }
 
     /// Runs `work` there; this thread waits for its output.

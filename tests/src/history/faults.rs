@@ -175,10 +175,16 @@ impl Iterator for Plan {
             };
             faults.push(self.clients(how));
         }
+        // An election takes four to nine seconds: some faults outlast it. A step is over
+        // at once.
+        let most = match faults.as_slice() {
+            [Fault::StreamSteps | Fault::ConsumerSteps(_)] => 1_000,
+            _ => 10_000,
+        };
         Some(Step {
             rest: Duration::from_millis(self.rng.between(500, 2_000)),
             faults,
-            lasts: Duration::from_millis(self.rng.between(500, 7_000)),
+            lasts: Duration::from_millis(self.rng.between(500, most)),
         })
     }
 }

@@ -160,7 +160,7 @@ fn open(field: &Field, place: &Place, bus: usize) -> Result<Bus, Failure> {
     let builder = Builder::nats(options)
         .runtime(Arc::clone(place.runtime()))
         .stream(Stream::new(STREAM, ["orders.*"]).replicas(3))
-        .publish_timeout(TIMEOUTS[bus / 2]);
+        .publish_timeout(TIMEOUTS[bus % 2]);
     let opened = place.run(builder.open());
     opened.doing(format_args!("opening bus {bus}"))
 }
