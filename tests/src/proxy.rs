@@ -263,3 +263,68 @@ impl Shared {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::ErrorKind;
+    use std::time::Duration;
+
+    use super::*;
+
+    /// A server that says what it hears.
+    fn echo() -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let mut back = stream.try_clone().unwrap();
+                thread::spawn(move || std::io::copy(&mut &stream, &mut back));
+            }
+        });
+        address
+    }
+
+    fn said(stream: &mut TcpStream) -> std::io::Result<u8> {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).map(|()| byte[0])
+    }
+
+    #[test]
+    fn what_a_stalled_way_keeps_passes_when_it_opens() {
+        let proxy = Proxy::start(echo()).unwrap();
+        let mut old = TcpStream::connect(proxy.address()).unwrap();
+        old.write_all(&[1]).unwrap();
+        assert_eq!(said(&mut old).unwrap(), 1);
+        proxy.stall();
+        let mut new = TcpStream::connect(proxy.address()).unwrap();
+        for (stream, byte) in [(&mut old, 2), (&mut new, 3)] {
+            stream.write_all(&[byte]).unwrap();
+            let soon = Some(Duration::from_millis(50));
+            stream.set_read_timeout(soon).unwrap();
+            let nothing = said(stream).unwrap_err().kind();
+            assert!(matches!(
+                nothing,
+                ErrorKind::WouldBlock | ErrorKind::TimedOut
+            ));
+            stream.set_read_timeout(None).unwrap();
+        }
+        proxy.open();
+        assert_eq!((said(&mut old).unwrap(), said(&mut new).unwrap()), (2, 3));
+    }
+
+    #[test]
+    fn a_shut_way_breaks_what_there_is_and_hangs_up_on_what_comes() {
+        let proxy = Proxy::start(echo()).unwrap();
+        let mut old = TcpStream::connect(proxy.address()).unwrap();
+        old.write_all(&[1]).unwrap();
+        assert_eq!(said(&mut old).unwrap(), 1);
+        proxy.shut();
+        assert!(said(&mut old).is_err());
+        let mut new = TcpStream::connect(proxy.address()).unwrap();
+        assert!(said(&mut new).is_err());
+        proxy.open();
+        let mut new = TcpStream::connect(proxy.address()).unwrap();
+        new.write_all(&[2]).unwrap();
+        assert_eq!(said(&mut new).unwrap(), 2);
+    }
+}

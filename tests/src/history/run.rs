@@ -155,7 +155,7 @@ fn open(field: &Field, place: &Place, bus: usize) -> Result<Bus, Failure> {
     let urls = field.urls(bus);
     let options = urls.iter().skip(1).fold(
         NatsOptions::new(&urls[0]).ping_interval(Duration::from_secs(1)),
-        |options, url| options.server(url),
+        NatsOptions::server,
     );
     let builder = Builder::nats(options)
         .runtime(Arc::clone(place.runtime()))

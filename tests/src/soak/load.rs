@@ -241,7 +241,9 @@ mod tests {
     #[test]
     fn gaps_and_repetitions_are_seen() {
         let seen = Seen::of(2);
-        [(0, 1), (1, 1), (0, 2), (0, 2), (1, 3)].map(|(key, number)| seen.note(key, number));
+        for (key, number) in [(0, 1), (1, 1), (0, 2), (0, 2), (1, 3)] {
+            seen.note(key, number);
+        }
         let count = |count: &AtomicU64| count.load(Ordering::Relaxed);
         let counts = [&seen.handled, &seen.repeated, &seen.gaps].map(count);
         assert_eq!(counts, [4, 1, 1]);

@@ -164,7 +164,7 @@ fn what_is_not_stored_or_not_there_must_not_be_handled() {
         history.stored.pop();
     });
     let wrong = Violation::HandledUnstored(which(1, 2), all());
-    assert_eq!(unstored, [wrong.clone()]);
+    assert_eq!(unstored, std::slice::from_ref(&wrong));
     let elsewhere = after(|history| history.groups[0].processes[0][3].sequence = 7);
     assert_eq!(elsewhere, [wrong]);
 }
@@ -206,7 +206,7 @@ fn an_event_that_a_group_never_handled_is_found() {
         history.groups[1].processes[0].remove(1);
     });
     let wrong = Violation::NeverHandled(which(1, 1), "other".into());
-    assert_eq!(found, [wrong.clone()]);
+    assert_eq!(found, std::slice::from_ref(&wrong));
     assert_eq!(
         wrong.to_string(),
         "key-1 1: stored and never handled by other"
