@@ -15,6 +15,8 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
+use jetbus::News;
+
 use crate::bench::timeline::Span;
 use crate::failure::{Doing as _, Failure};
 
@@ -54,8 +56,8 @@ pub struct Report {
     pub faults: Vec<Span>,
     /// What the servers have logged.
     pub logs: Vec<String>,
-    /// What the buses of the readers had to say of deliveries that they lost sight of.
-    pub not_recalled: usize,
+    /// When which bus told what. Two write, two read.
+    pub news: Vec<(Duration, usize, News)>,
 }
 
 impl Report {
@@ -89,6 +91,9 @@ impl Report {
         for violation in &self.verdict.violations {
             text += &format!("{violation}\n");
         }
+        for (at, bus, news) in &self.news {
+            text += &format!("{at:.3?}: bus {bus}: {news:?}\n");
+        }
         let keys = self.verdict.violations.iter().map(|one| one.which().key);
         let keys: std::collections::BTreeSet<_> = keys.collect();
         for key in keys {
@@ -102,11 +107,10 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "seed {}, {} faults: {}; recalling failed {} times",
+            "seed {}, {} faults: {}",
             self.options.seed,
             self.faults.len(),
-            self.verdict,
-            self.not_recalled
+            self.verdict
         )
     }
 }

@@ -5,7 +5,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use futures_lite::StreamExt as _;
-use jetbus::{Builder, Bus, NatsOptions, News, PullNews, Stream};
+use jetbus::{Builder, Bus, NatsOptions, News, Stream};
 
 use super::faults::{BUSES, Plan};
 use super::field::{Field, STREAM, until};
@@ -32,6 +32,9 @@ const WRITERS: usize = 2;
 /// Groups: one reader each, and one that is shared by both.
 const GROUPS: [(&str, &[usize]); 3] = [("one", &[2]), ("other", &[3]), ("both", &[2, 3])];
 
+/// When which bus told what.
+type Heard = Arc<Mutex<Vec<(Duration, usize, News)>>>;
+
 /// Makes a history.
 ///
 /// # Errors
@@ -44,12 +47,11 @@ pub fn run(options: Options) -> Result<Report, Failure> {
     let buses = (0..BUSES)
         .map(|bus| open(&field, &places[bus % 2], bus))
         .collect::<Result<Vec<_>, _>>()?;
-    let told: Arc<Mutex<usize>> = Arc::default();
-    for bus in &buses[2..] {
-        listen(&places[0], bus, Arc::clone(&told));
+    let (since, heard) = (Instant::now(), Heard::default());
+    for (number, bus) in buses.iter().enumerate() {
+        listen(&places[0], bus, number, since, Arc::clone(&heard));
     }
 
-    let since = Instant::now();
     let groups = GROUPS.map(|(name, _)| Working::named(name));
     let mut subscriptions = Vec::new();
     for (group, (name, readers)) in groups.iter().zip(GROUPS) {
@@ -109,14 +111,14 @@ pub fn run(options: Options) -> Result<Report, Failure> {
         stored: stored.iter().map(known).collect(),
         groups: groups.iter().map(Working::seen).collect(),
     };
-    let not_recalled = *told.lock().unwrap_or_else(PoisonError::into_inner);
+    let news = heard.lock().unwrap_or_else(PoisonError::into_inner).clone();
     Ok(Report {
         options,
         verdict: verdict::judge(&history),
         history,
         faults,
         logs: field.logs(),
-        not_recalled,
+        news,
     })
 }
 
@@ -170,17 +172,14 @@ fn close(place: &Place, bus: &Bus) {
     place.run(async move { bus.close().await });
 }
 
-/// Counts what the bus could not find out.
-fn listen(place: &Place, bus: &Bus, told: Arc<Mutex<usize>>) {
+/// Keeps what a bus tells, but that handlers failed.
+fn listen(place: &Place, bus: &Bus, number: usize, since: Instant, heard: Heard) {
     let mut news = bus.news();
     place.runtime().spawn(Box::pin(async move {
-        while let Some(heard) = news.next().await {
-            if let News::Pull {
-                what: PullNews::NotRecalled { .. },
-                ..
-            } = heard
-            {
-                *told.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        while let Some(news) = news.next().await {
+            if !matches!(news, News::HandlerFailed { .. }) {
+                let mut heard = heard.lock().unwrap_or_else(PoisonError::into_inner);
+                heard.push((since.elapsed(), number, news));
             }
         }
     }));
