@@ -5,6 +5,7 @@
 //! table and is written to `target/bench/<name>.json`, and as pictures beside it.
 
 mod plot;
+pub mod timeline;
 
 use std::hint::black_box;
 use std::path::PathBuf;

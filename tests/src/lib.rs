@@ -18,16 +18,22 @@ pub mod admin;
 pub mod bench;
 pub mod embedded;
 pub mod failure;
+#[cfg(all(feature = "nats", feature = "smol", feature = "tokio"))]
+pub mod history;
 pub mod matrix;
 pub mod mortal;
 pub mod operator;
 pub mod outside;
 pub mod peer;
+#[cfg(all(feature = "smol", feature = "tokio"))]
+pub mod place;
 pub mod proxy;
 pub mod python;
 pub mod raw;
 pub mod server;
 pub mod sim;
+#[cfg(all(feature = "nats", feature = "smol", feature = "tokio"))]
+pub mod soak;
 pub mod spy;
 pub mod support;
 pub mod target;

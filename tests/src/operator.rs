@@ -37,8 +37,7 @@ pub struct Stored {
 pub async fn asked(env: &Env, server: &Server, what: &str, body: &str) -> Value {
     env.soon(what, async {
         loop {
-            let mut raw = Raw::connect(&server.address()).expect("a connection");
-            if let Some(answer) = ask(&mut raw, what, body) {
+            if let Some(answer) = answer(server, what, body) {
                 return answer;
             }
             future::yield_now().await;
@@ -54,7 +53,7 @@ pub async fn asked(env: &Env, server: &Server, what: &str, body: &str) -> Value 
 pub async fn all_stored(env: &Env, server: &Server, stream: &str) -> Vec<Stored> {
     env.soon("reading the stream", async {
         loop {
-            if let Some(all) = read(server, stream) {
+            if let Some(all) = stored_now(server, stream) {
                 return all;
             }
             future::yield_now().await;
@@ -63,8 +62,22 @@ pub async fn all_stored(env: &Env, server: &Server, stream: &str) -> Vec<Stored>
     .await
 }
 
-/// `None` when a leader changed meanwhile.
-fn read(server: &Server, stream: &str) -> Option<Vec<Stored>> {
+/// The answer to `$JS.API.<what>`; `None` when it is refused, or there is nobody to give it.
+///
+/// # Panics
+/// When the server is not there, or hangs up.
+#[must_use]
+pub fn answer(server: &Server, what: &str, body: &str) -> Option<Value> {
+    let mut raw = Raw::connect(&server.address()).expect("a connection");
+    ask(&mut raw, what, body)
+}
+
+/// The same as [`all_stored`]; `None` when a leader changed meanwhile.
+///
+/// # Panics
+/// As [`answer`], and when something is stored that is no event of a number.
+#[must_use]
+pub fn stored_now(server: &Server, stream: &str) -> Option<Vec<Stored>> {
     let mut raw = Raw::connect(&server.address()).expect("a connection");
     let config = r#"{"config":{"ack_policy":"none","mem_storage":true,"num_replicas":1}}"#;
     let config = config.replacen('{', &format!(r#"{{"stream_name":"{stream}","#), 1);

@@ -47,6 +47,22 @@ impl Ration {
     }
 }
 
+/// What is kept instead of passed on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Held {
+    #[default]
+    Nothing,
+    /// What goes to clients.
+    ToClients,
+    Everything,
+}
+
+impl Held {
+    fn keeps(self, to_client: bool) -> bool {
+        self == Self::Everything || (self == Self::ToClients && to_client)
+    }
+}
+
 #[derive(Debug, Default)]
 struct Shared {
     state: Mutex<State>,
@@ -55,8 +71,9 @@ struct Shared {
 
 #[derive(Debug, Default)]
 struct State {
-    /// Nothing gets from the server to clients.
-    held: bool,
+    held: Held,
+    /// Who connects is hung up on.
+    shut: bool,
     /// Counts cuts: what was read before one goes nowhere after it.
     cuts: u64,
     over: bool,
@@ -88,6 +105,12 @@ impl Proxy {
         Ok(Self { address, shared })
     }
 
+    /// `127.0.0.1:<port>`.
+    #[must_use]
+    pub fn address(&self) -> String {
+        self.address.to_string()
+    }
+
     /// `nats://127.0.0.1:<port>`.
     #[must_use]
     pub fn url(&self) -> String {
@@ -102,7 +125,28 @@ impl Proxy {
 
     /// Keeps what the server sends from now on.
     pub fn hold(&self) {
-        self.shared.state().held = true;
+        self.shared.state().held = Held::ToClients;
+    }
+
+    /// Keeps what either side sends from now on, on new connections too, which can still
+    /// be made: as if packets got lost.
+    pub fn stall(&self) {
+        self.shared.state().held = Held::Everything;
+    }
+
+    /// Breaks all connections, and hangs up on new ones.
+    pub fn shut(&self) {
+        self.shared.state().shut = true;
+        self.cut();
+    }
+
+    /// Passes on what was kept and all that comes, on new connections too.
+    pub fn open(&self) {
+        let mut state = self.shared.state();
+        state.held = Held::Nothing;
+        state.shut = false;
+        drop(state);
+        self.shared.changed.notify_all();
     }
 
     /// Breaks all connections. Of the new ones the first gets the first of these rations
@@ -121,7 +165,7 @@ impl Proxy {
     /// Breaks all connections; what was kept is lost. New ones pass.
     pub fn cut(&self) {
         let mut state = self.shared.state();
-        state.held = false;
+        state.held = Held::Nothing;
         state.cuts += 1;
         for stream in state.open.drain(..) {
             let _ = stream.shutdown(Shutdown::Both);
@@ -146,9 +190,17 @@ impl Shared {
     }
 
     fn connect(self: &Arc<Self>, client: TcpStream, server: &str) -> std::io::Result<()> {
+        if self.state().shut {
+            return Ok(());
+        }
         let server = TcpStream::connect(server)?;
+        client.set_nodelay(true)?;
+        server.set_nodelay(true)?;
         let (from_client, to_server) = (client.try_clone()?, server.try_clone()?);
         let mut state = self.state();
+        if state.shut {
+            return Ok(());
+        }
         state
             .open
             .extend([client.try_clone()?, server.try_clone()?]);
@@ -193,7 +245,7 @@ impl Shared {
                 self.count(&mut tail, &buffer[..len]);
             }
             let mut state = self.state();
-            while to_client && state.held {
+            while state.held.keeps(to_client) && state.cuts == cuts {
                 state = (self.changed.wait(state)).unwrap_or_else(PoisonError::into_inner);
             }
             if state.cuts != cuts {
@@ -209,5 +261,70 @@ impl Shared {
         for stream in [from, to] {
             let _ = stream.shutdown(Shutdown::Both);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::ErrorKind;
+    use std::time::Duration;
+
+    use super::*;
+
+    /// A server that says what it hears.
+    fn echo() -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let mut back = stream.try_clone().unwrap();
+                thread::spawn(move || std::io::copy(&mut &stream, &mut back));
+            }
+        });
+        address
+    }
+
+    fn said(stream: &mut TcpStream) -> std::io::Result<u8> {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).map(|()| byte[0])
+    }
+
+    #[test]
+    fn what_a_stalled_way_keeps_passes_when_it_opens() {
+        let proxy = Proxy::start(echo()).unwrap();
+        let mut old = TcpStream::connect(proxy.address()).unwrap();
+        old.write_all(&[1]).unwrap();
+        assert_eq!(said(&mut old).unwrap(), 1);
+        proxy.stall();
+        let mut new = TcpStream::connect(proxy.address()).unwrap();
+        for (stream, byte) in [(&mut old, 2), (&mut new, 3)] {
+            stream.write_all(&[byte]).unwrap();
+            let soon = Some(Duration::from_millis(50));
+            stream.set_read_timeout(soon).unwrap();
+            let nothing = said(stream).unwrap_err().kind();
+            assert!(matches!(
+                nothing,
+                ErrorKind::WouldBlock | ErrorKind::TimedOut
+            ));
+            stream.set_read_timeout(None).unwrap();
+        }
+        proxy.open();
+        assert_eq!((said(&mut old).unwrap(), said(&mut new).unwrap()), (2, 3));
+    }
+
+    #[test]
+    fn a_shut_way_breaks_what_there_is_and_hangs_up_on_what_comes() {
+        let proxy = Proxy::start(echo()).unwrap();
+        let mut old = TcpStream::connect(proxy.address()).unwrap();
+        old.write_all(&[1]).unwrap();
+        assert_eq!(said(&mut old).unwrap(), 1);
+        proxy.shut();
+        assert!(said(&mut old).is_err());
+        let mut new = TcpStream::connect(proxy.address()).unwrap();
+        assert!(said(&mut new).is_err());
+        proxy.open();
+        let mut new = TcpStream::connect(proxy.address()).unwrap();
+        new.write_all(&[2]).unwrap();
+        assert_eq!(said(&mut new).unwrap(), 2);
     }
 }

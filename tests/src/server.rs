@@ -14,6 +14,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use serde::Deserialize;
+use serde_json::Value;
 
 use crate::failure::{Doing as _, Failure};
 use crate::target::TempFolder;
@@ -281,12 +282,16 @@ impl Server {
     /// When it does not say.
     #[must_use]
     pub fn connection_names(&self) -> Vec<String> {
-        let answer = self.monitor("/connz").expect("the server says");
-        let (_, body) = answer.split_once("\r\n\r\n").expect("an answer of HTTP");
-        let body: serde_json::Value = serde_json::from_str(body).expect("the answer is JSON");
-        let connections = body["connections"].as_array().cloned().unwrap_or_default();
-        let name = |one: &serde_json::Value| one["name"].as_str().unwrap_or_default().to_owned();
-        connections.iter().map(name).collect()
+        let body = self.monitored("/connz").expect("the server says");
+        names(&body["connections"], "name")
+    }
+
+    /// The names of the servers of the cluster that it is connected to; `None` when it
+    /// does not say.
+    #[must_use]
+    pub fn route_names(&self) -> Option<Vec<String>> {
+        let body = self.monitored("/routez")?;
+        Some(names(&body["routes"], "remote_name"))
     }
 
     /// Whether it says of itself that it is well: in a cluster, that it knows a
@@ -298,6 +303,13 @@ impl Server {
                 .next()
                 .is_some_and(|line| line.contains(" 200 "))
         })
+    }
+
+    /// What its monitoring port answers, in JSON.
+    fn monitored(&self, path: &str) -> Option<Value> {
+        let answer = self.monitor(path).ok()?;
+        let (_, body) = answer.split_once("\r\n\r\n")?;
+        serde_json::from_str(body).ok()
     }
 
     /// What its monitoring port answers.
@@ -332,6 +344,13 @@ impl Server {
     fn log_file(&self) -> PathBuf {
         self.path("log")
     }
+}
+
+/// The texts under `name` in the things of a list.
+fn names(list: &Value, name: &str) -> Vec<String> {
+    let list = list.as_array().map(Vec::as_slice).unwrap_or_default();
+    let name = |one: &Value| one[name].as_str().unwrap_or_default().to_owned();
+    list.iter().map(name).collect()
 }
 
 impl fmt::Debug for Server {

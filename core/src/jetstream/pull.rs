@@ -36,6 +36,9 @@ const BACKOFF: Retry = Retry {
 /// Most pulls outstanding; a consumer takes 512 of all its clients by default.
 const MAX_PULLS: usize = 32;
 
+/// Most lost pulls that are remembered: no more than a consumer takes.
+const MAX_LINGERING: usize = 512;
+
 /// How a consumer is pulled from.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -57,8 +60,12 @@ pub struct Config {
 pub enum Input {
     /// The link is connected, anew or for the first time; the inbox is subscribed.
     Connected,
-    /// The link is lost, and what is owed with it.
+    /// The link is lost, and what is owed with it. The server may not know that yet, and
+    /// serve the pulls until they [end](Pull::lingering).
     Disconnected,
+    /// The inbox is given up over a link that holds, and with it what is owed. Nothing is
+    /// pulled until [`Connected`](Self::Connected).
+    Left,
     /// So many places are free now. To be told after every change.
     Free(usize),
     /// No more pulls until [`Resume`](Self::Resume). What is owed still comes.
@@ -159,6 +166,8 @@ pub struct Pull {
     round: u64,
     /// No pull before this.
     retry_at: Time,
+    /// When each of the pulls is over that were lost before they ended.
+    lingering: VecDeque<Time>,
     outputs: VecDeque<Output>,
 }
 
@@ -185,6 +194,7 @@ impl Pull {
             failures: 0,
             round: 0,
             retry_at: Time::ZERO,
+            lingering: VecDeque::new(),
             outputs: VecDeque::new(),
         }
     }
@@ -197,6 +207,10 @@ impl Pull {
                 self.restart();
             }
             Input::Disconnected => {
+                self.connected = false;
+                self.lose(now);
+            }
+            Input::Left => {
                 self.connected = false;
                 self.owed.void();
             }
@@ -258,6 +272,14 @@ impl Pull {
     #[must_use]
     pub const fn owed(&self) -> usize {
         self.owed.total()
+    }
+
+    /// Pulls that nobody waits for any more, and that the server may still have: it did not
+    /// notice that their connection was lost, or could not be heard. What it sends for them
+    /// does not arrive, and they look like those of another process.
+    #[must_use]
+    pub fn lingering(&self, now: Time) -> usize {
+        self.lingering.iter().filter(|over| **over > now).count()
     }
 
     /// From now on replies go to another inbox. What pulls before owe will not come.
@@ -346,6 +368,15 @@ impl Pull {
         }
     }
 
+    /// What is owed does not come any more, whatever the server believes.
+    fn lose(&mut self, now: Time) {
+        self.lingering.retain(|over| *over > now);
+        self.lingering.extend(self.owed.overs());
+        let beyond = self.lingering.len().saturating_sub(MAX_LINGERING);
+        self.lingering.drain(..beyond);
+        self.owed.void();
+    }
+
     fn restart(&mut self) {
         self.gone = false;
         self.owed.void();
@@ -363,7 +394,7 @@ impl Pull {
                 silence: now.since(self.heard),
             };
             self.event(news);
-            self.owed.void();
+            self.lose(now);
         }
         self.owed.expire(now);
         while self.wanting() && now >= self.retry_at {

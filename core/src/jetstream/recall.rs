@@ -47,6 +47,8 @@ pub struct Known {
     pub reach: Reach,
     /// The most deliveries that can have been lost: more were not asked for.
     pub most: usize,
+    /// Pulls made here that the server may still have, though nobody waits for them.
+    pub waiting: usize,
     /// A reply subject of a delivery, for the form of the others.
     pub reply: Option<Subject>,
 }
@@ -186,7 +188,8 @@ impl Recall {
         let beyond = u64::try_from(reach.beyond().len()).unwrap_or(u64::MAX);
         let made = self.to.consumer_seq.saturating_sub(reach.at().consumer_seq);
         self.lost = made.saturating_sub(beyond);
-        if info.num_waiting > 0 || self.lost > u64::try_from(self.known.most).unwrap_or(u64::MAX) {
+        let more = |count: u64, than: usize| count > u64::try_from(than).unwrap_or(u64::MAX);
+        if more(info.num_waiting, self.known.waiting) || more(self.lost, self.known.most) {
             return self.done(Finding::Shared);
         }
         if self.lost == 0 {

@@ -24,10 +24,7 @@ pub(super) fn svg(lines: &[Line], metric: &str) -> Option<String> {
         return None;
     }
     let height = (shown.len() + 2) * BAR;
-    let mut svg = format!(
-        r#"<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{height}" font-family="sans-serif" font-size="12">"#
-    );
-    svg.push_str("\n<rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n");
+    let mut svg = blank(WIDTH, height);
     let one = LEFT + ONE;
     let _ = writeln!(
         svg,
@@ -39,7 +36,7 @@ pub(super) fn svg(lines: &[Line], metric: &str) -> Option<String> {
         let len = ratio.min(MOST) * ONE;
         let (label, value) = (LEFT - 8.0, LEFT + len + 6.0);
         let color = if *ratio <= 1.0 { "#2a7f62" } else { "#b5532a" };
-        let case = case.replace('&', "&amp;").replace('<', "&lt;");
+        let case = escaped(case);
         let _ = writeln!(
             svg,
             r#"<text x="{label}" y="{base}" text-anchor="end">{case}</text><rect x="{LEFT}" y="{top}" width="{len:.1}" height="14" fill="{color}"/><text x="{value:.1}" y="{base}">{ratio:.2}</text>"#
@@ -50,6 +47,20 @@ pub(super) fn svg(lines: &[Line], metric: &str) -> Option<String> {
         r##"<line x1="{one}" y1="18" x2="{one}" y2="{height}" stroke="#555" stroke-dasharray="3 3"/></svg>"##
     );
     Some(svg)
+}
+
+/// The beginning of a picture of so many pixels.
+pub(super) fn blank(width: usize, height: usize) -> String {
+    format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\" \
+         font-family=\"sans-serif\" font-size=\"12\">\n\
+         <rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n"
+    )
+}
+
+/// A text as a picture has it.
+pub(super) fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;")
 }
 
 #[cfg(test)]

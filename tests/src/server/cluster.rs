@@ -6,6 +6,9 @@ use std::time::Instant;
 use super::{Builder, PATIENCE, Server, pause};
 use crate::failure::{Doing as _, Failure};
 
+/// Where nobody listens.
+const NOWHERE: &str = "127.0.0.1:1";
+
 /// A cluster of nats-servers of one test, named `n0`, `n1`, ...
 #[derive(Debug)]
 pub struct Cluster {
@@ -27,25 +30,61 @@ impl Cluster {
     /// # Errors
     /// When a server does not start, or the cluster finds no leader.
     pub fn start_with(size: usize, builder: Builder) -> Result<Self, Failure> {
+        Self::start_routed(size, builder, |_, routes| {
+            let urls: Vec<_> = routes.iter().map(|address| route(address)).collect();
+            Ok(format!("routes: [{}]", urls.join(", ")))
+        })
+    }
+
+    /// The same, where server `from` reaches server `to`, which listens at an address, by
+    /// the address that `through(from, to, address)` gives, and by no other way: what
+    /// servers tell each other of where they are leads nowhere.
+    ///
+    /// # Errors
+    /// As [`start_with`](Self::start_with), and when there is no way.
+    pub fn start_through(
+        size: usize,
+        builder: Builder,
+        mut through: impl FnMut(usize, usize, &str) -> Result<String, Failure>,
+    ) -> Result<Self, Failure> {
+        Self::start_routed(size, builder, |from, routes| {
+            let others = routes.iter().enumerate().filter(|(to, _)| *to != from);
+            let urls = others
+                .map(|(to, address)| Ok(route(&through(from, to, address)?)))
+                .collect::<Result<Vec<_>, Failure>>()?;
+            Ok(format!(
+                "advertise: \"{NOWHERE}\"\nroutes: [{}]",
+                urls.join(", ")
+            ))
+        })
+    }
+
+    /// `routes` makes the lines of a server's configuration that say how it reaches the
+    /// others, of which it gets the addresses.
+    fn start_routed(
+        size: usize,
+        builder: Builder,
+        mut routes: impl FnMut(usize, &[String]) -> Result<String, Failure>,
+    ) -> Result<Self, Failure> {
         let ports = free_ports(2 * size)?;
-        let (clients, routes) = ports.split_at(size);
-        let urls: Vec<String> = routes
+        let (clients, listen) = ports.split_at(size);
+        let listen: Vec<_> = listen
             .iter()
-            .map(|port| format!("\"nats-route://127.0.0.1:{port}\""))
+            .map(|port| format!("127.0.0.1:{port}"))
             .collect();
         let servers = clients
             .iter()
-            .zip(routes)
             .enumerate()
-            .map(|(index, (&client, route))| {
+            .map(|(index, &client)| {
                 builder
                     .clone()
                     .name(&format!("n{index}"))
                     .port(client)
                     .config(&format!(
-                        "cluster {{\nname: test\nlisten: \"127.0.0.1:{route}\"\n\
-                         no_advertise: true\npool_size: 1\nroutes: [{}]\n}}",
-                        urls.join(", ")
+                        "cluster {{\nname: test\nlisten: \"{}\"\n\
+                         no_advertise: true\npool_size: 1\n{}\n}}",
+                        listen[index],
+                        routes(index, &listen)?
                     ))
                     .start()
             })
@@ -87,6 +126,10 @@ impl Cluster {
         }
         Ok(())
     }
+}
+
+fn route(address: &str) -> String {
+    format!("\"nats-route://{address}\"")
 }
 
 /// Ports that nobody listens on: bound all at once, so that they differ, and

@@ -180,7 +180,7 @@ impl Feed {
         // What was received before is read; what was not is lost.
         self.phase = Phase::Leaving { by: Time::ZERO };
         if self.inbox.is_none() {
-            self.recall();
+            self.recall(now);
         }
     }
 
@@ -217,12 +217,12 @@ impl Feed {
             return;
         }
         let by = self.end_inbox(now);
-        self.pulling(now, pull::Input::Disconnected);
+        self.pulling(now, pull::Input::Left);
         self.phase = Phase::Leaving {
             by: by.unwrap_or(Time::ZERO),
         };
         if self.inbox.is_none() {
-            self.recall();
+            self.recall(now);
         }
     }
 
@@ -243,7 +243,7 @@ impl Feed {
         if let Poll::Ready(None) = next {
             self.inbox = None;
             if matches!(self.phase, Phase::Leaving { .. }) {
-                self.recall();
+                self.recall(now);
                 return Poll::Pending;
             }
         }
@@ -264,7 +264,8 @@ impl Feed {
         if message.status.is_none() {
             stream.watch.heard(now);
         }
-        let dropped = self.inbox.as_ref().is_some_and(|inbox| inbox.dropped() > 0);
+        let dropped = self.inbox.as_ref().is_some_and(|inbox| inbox.dropped() > 0)
+            || stream.pull.lingering(now) > 0;
         let Received::Delivery(meta) = stream.pull.receive(now, &message) else {
             if message.status.is_some() && stream.line.lacks(&message, dropped) {
                 self.leave(now);

@@ -51,6 +51,11 @@ impl Owed {
         self.pulls.len()
     }
 
+    /// When each of these has certainly ended.
+    pub(super) fn overs(&self) -> impl Iterator<Item = Time> {
+        self.pulls.iter().map(|pull| pull.over)
+    }
+
     pub(super) const fn next(&self) -> u64 {
         self.next
     }

@@ -98,7 +98,8 @@ impl Line {
         self.stale = true;
     }
 
-    /// A message was received; `dropped`: some were dropped on the way to this inbox.
+    /// A message was received; `dropped`: some were dropped on the way to this inbox, or
+    /// sent for pulls of this process to one that is no more.
     /// Says whether others before it are missing, and it is to be held until a recall
     /// has said which.
     ///
@@ -160,9 +161,10 @@ impl Line {
     }
 
     /// What a recall has to know. `filter`: what the consumer delivers; `most`: the most
-    /// deliveries that can have been lost.
+    /// deliveries that can have been lost; `waiting`: pulls made here that the server may
+    /// still have.
     #[must_use]
-    pub fn known(&self, filter: String, most: usize) -> Known {
+    pub fn known(&self, filter: String, most: usize, waiting: usize) -> Known {
         Known {
             stream: self.place.stream.as_str().into(),
             consumer: self.place.consumer.as_str().into(),
@@ -170,6 +172,7 @@ impl Line {
             created: self.place.made.clone(),
             reach: self.reach.clone(),
             most,
+            waiting,
             reply: self.reply.clone(),
         }
     }

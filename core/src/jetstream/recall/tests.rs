@@ -93,6 +93,7 @@ fn known(reach: Reach) -> Known {
         created: Some(TIME.into()),
         reach,
         most: 4,
+        waiting: 0,
         reply: None,
     }
 }
@@ -178,6 +179,21 @@ fn what_another_process_may_have_is_left_alone() {
     // More was delivered than was asked for here.
     let (lost, result) = Server::new(7, 8).recall(known(Reach::new(at(2, 2))));
     assert_eq!((lost, finding(&result)), (Vec::new(), Finding::Shared));
+}
+
+#[test]
+fn pulls_of_a_lost_connection_are_not_those_of_another_process() {
+    let lingering = Known {
+        waiting: 2,
+        ..known(Reach::new(at(2, 2)))
+    };
+    let mut server = Server::new(5, 8);
+    server.waiting = 2;
+    let (_, result) = server.recall(lingering.clone());
+    assert_eq!(finding(&result), Finding::Lost { count: 3 });
+    server.waiting = 3;
+    let (_, result) = server.recall(lingering);
+    assert_eq!(finding(&result), Finding::Shared);
 }
 
 #[test]

@@ -58,12 +58,14 @@ pub(in super::super) struct Found {
 
 impl Feed {
     /// Finds out what was lost on the way to the last inbox, and opens another.
-    pub(super) fn recall(&mut self) {
+    pub(super) fn recall(&mut self, now: Time) {
         let (Some(stream), Source::Stream { wanted, .. }) = (&self.stream, &*self.source) else {
             return;
         };
         let filter = wanted.filters.first().cloned().unwrap_or_default();
-        let known = stream.line.known(filter, self.window.saturating_mul(2));
+        let waiting = stream.pull.lingering(now);
+        let most = self.window.saturating_mul(2);
+        let known = stream.line.known(filter, most, waiting);
         let recall = moved(Arc::clone(&self.bus), known, self.events);
         self.phase = Phase::Recalling(Box::pin(recall));
     }
