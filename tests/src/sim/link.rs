@@ -39,6 +39,9 @@ pub struct Faults {
     pub busy: u32,
     /// A message that is on its way when the connection breaks never arrives.
     pub cut: u32,
+    /// How long the server keeps a connection that broke, at most: what it sends over it
+    /// meanwhile never arrives.
+    pub linger: Duration,
 }
 
 impl Faults {
@@ -51,6 +54,7 @@ impl Faults {
         late: Duration::ZERO,
         busy: 0,
         cut: 0,
+        linger: Duration::ZERO,
     };
 }
 
@@ -189,7 +193,7 @@ impl Wire {
         work(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn disconnect(&self) {
+    fn disconnect(self: &Arc<Self>) {
         let broken = self.with(|state| {
             if !state.up || state.closed {
                 return None;
@@ -200,9 +204,15 @@ impl Wire {
             state.cut_out();
             let State { faults, rng, .. } = state;
             let now = self.sim.now();
-            let mut lost = Vec::new();
+            let (mut lost, mut kept) = (Vec::new(), Vec::new());
             for subscription in state.subscriptions.values_mut() {
                 lost.extend(subscription.cut(now, faults, rng));
+                kept.extend(subscription.inner.take());
+            }
+            if !faults.linger.is_zero() {
+                let until = now + rng.up_to(faults.linger);
+                let lingering = linger(Arc::clone(self), kept, until);
+                self.sim.spawn(Box::pin(lingering));
             }
             let mut wakers = std::mem::take(&mut state.flushing);
             wakers.extend(state.listener.take());
@@ -280,6 +290,17 @@ impl Wire {
             })
         })
         .await
+    }
+}
+
+/// The server still believes that there are readers of these.
+async fn linger(wire: Arc<Wire>, kept: Vec<Box<dyn Inbox>>, until: Time) {
+    wire.sim.sleep_until(until).await;
+    let mut cx = Context::from_waker(Waker::noop());
+    for mut inbox in kept {
+        while let Poll::Ready(Some(message)) = inbox.poll_next(&mut cx) {
+            (wire.watcher)(Sight::Lost(&message));
+        }
     }
 }
 

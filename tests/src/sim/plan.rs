@@ -146,7 +146,7 @@ impl Plan {
         }
         // A sixth each without any fault and with breaks only, as with one TCP
         // connection; the others with everything.
-        let (faults, breaks) = match rng.below(6) {
+        let (mut faults, breaks) = match rng.below(6) {
             0 => (Faults::CALM, false),
             1 => (cuts(&mut rng), true),
             _ => (storm(&mut rng), rng.chance(700)),
@@ -162,6 +162,10 @@ impl Plan {
         // Chance of its own: all else is the same with results and without.
         let mut other = Rng::new(seed ^ 0x0b0e);
         let room = usize::try_from(other.between(1, 40)).unwrap_or(1);
+        let results = other.chance(500).then_some(room);
+        if breaks {
+            faults.linger = millis(*pick(&mut other, &[0, 0, 500, 3_000]));
+        }
         Self {
             seed,
             buses,
@@ -178,7 +182,7 @@ impl Plan {
             concurrency: usize::try_from(rng.between(1, 16)).unwrap_or(1),
             held,
             ack_wait: millis(rng.between(1_000, 4_000)),
-            results: other.chance(500).then_some(room),
+            results,
             by_hand: *pick(&mut rng, &[0, 300, 1_000]),
             solo: rng.chance(250),
             close_timeout: millis(*pick(&mut rng, &[300, 3_000, 10_000])),
@@ -237,5 +241,6 @@ fn storm(rng: &mut Rng) -> Faults {
         late: Duration::from_millis(*pick(rng, &[1, 30, 400])),
         busy: *pick(rng, &[0, 20, 200]),
         cut: *pick(rng, &[0, 300, 1_000]),
+        linger: Duration::ZERO,
     }
 }

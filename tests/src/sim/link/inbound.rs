@@ -65,7 +65,6 @@ impl Subscription {
     /// The connection breaks; says what is lost with it.
     pub(super) fn cut(&mut self, now: Time, faults: &Faults, rng: &mut Rng) -> Vec<Message> {
         let mut lost = self.take_in(now, faults, rng, &mut Context::from_waker(Waker::noop()));
-        self.inner = None;
         // What is cut before something that still arrives leaves a gap, which counts.
         let (mut cut, mut gaps) = (0, 0);
         self.held.retain(|(_, message)| {
