@@ -140,6 +140,14 @@ impl Proxy {
         self.cut();
     }
 
+    /// Keeps what either side sends from now on, and hangs up on new connections: who is
+    /// connected has to find another way, and the server hears nothing of that.
+    pub fn strand(&self) {
+        let mut state = self.shared.state();
+        state.held = Held::Everything;
+        state.shut = true;
+    }
+
     /// Passes on what was kept and all that comes, on new connections too.
     pub fn open(&self) {
         let mut state = self.shared.state();

@@ -29,6 +29,7 @@ on_servers! {
     a_leader_that_steps_down_is_replaced_and_handling_goes_on,
     an_idle_subscription_is_served_at_once_after_a_restart,
     what_a_cut_connection_loses_comes_at_once_and_in_order,
+    what_a_lost_connection_still_gets_comes_at_once_and_in_order,
     what_is_handled_while_the_server_is_down_is_not_handled_again,
 }
 
@@ -232,6 +233,51 @@ async fn what_a_cut_connection_loses_comes_at_once_and_in_order(env: Env) {
     });
     assert_eq!(count.await, 10);
     admin.all_is_settled(&stream).await;
+    subscription.stop().await;
+    for bus in [bus, sender] {
+        bus.close().await;
+    }
+}
+
+async fn what_a_lost_connection_still_gets_comes_at_once_and_in_order(env: Env) {
+    let sender = env.bus().await;
+    let orders = sender.topic("orders.placed").unwrap();
+    let [old, new] = [0, 1].map(|_| Proxy::start(server(&env).address()).unwrap());
+    new.shut();
+    let options = NatsOptions::new(old.url())
+        .server(new.url())
+        .ping_interval(Duration::from_secs(1));
+    let bus = Builder::nats(options)
+        .runtime(Arc::clone(env.runtime()))
+        .open()
+        .await
+        .unwrap();
+    let seen = Seen::new();
+    let noted = seen.clone();
+    let subscription = bus
+        .subscribe("orders.placed")
+        .group("billing")
+        .ack_wait(LONG)
+        .handle(move |event: Delivery<u32>| {
+            noted.note((event.key().unwrap().to_owned(), event.payload));
+            async {}
+        })
+        .await
+        .unwrap();
+    publish_all(&orders, in_turns(10, 1)).await;
+    seen.reaches(10, &env).await;
+
+    // The client gives the connection up; the server believes in it, and in its pulls.
+    let mut heard = bus.news();
+    new.open();
+    old.strand();
+    news(&env, "another connection is told", &mut heard, |news| {
+        matches!(news, News::Connected { .. }).then_some(())
+    })
+    .await;
+    publish_all(&orders, in_turns(10, 5).skip(10)).await;
+    seen.reaches(50, &env).await;
+    assert_eq!(seen.by_key(), in_order(10, 5));
     subscription.stop().await;
     for bus in [bus, sender] {
         bus.close().await;

@@ -274,12 +274,13 @@ impl Pull {
         self.owed.total()
     }
 
-    /// Pulls that nobody waits for any more, and that the server may still have: it did not
-    /// notice that their connection was lost, or could not be heard. What it sends for them
-    /// does not arrive, and they look like those of another process.
-    #[must_use]
-    pub fn lingering(&self, now: Time) -> usize {
-        self.lingering.iter().filter(|over| **over > now).count()
+    /// When each of the pulls is over that nobody waits for any more, and that the server
+    /// may still have: it did not notice that their connection was lost, or could not be
+    /// heard. What it sends for them does not arrive, and they look like those of another
+    /// process.
+    pub fn lingering(&self, now: Time) -> impl Iterator<Item = Time> {
+        let overs = self.lingering.iter().copied();
+        overs.filter(move |over| *over > now)
     }
 
     /// From now on replies go to another inbox. What pulls before owe will not come.

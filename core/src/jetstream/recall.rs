@@ -12,7 +12,8 @@
 //!
 //! Only who reads the consumer alone can tell: what another process was given looks
 //! the same. Another is there when pulls wait that nobody here made, or when more was
-//! delivered than was asked for here.
+//! delivered than was asked for here. Pulls of a connection of which the server has not
+//! noticed the end wait too, and take what they can: nothing is decided while they do.
 //!
 //! A machine of requests and answers: send what [`Recall::poll`] asks for and hand in
 //! the answer, until it is done.
@@ -101,6 +102,9 @@ pub enum Finding {
     Shared,
     /// It is another consumer, made since.
     Another,
+    /// Pulls wait that may be those of a connection that was lost here: what they are
+    /// sent will be lost too. To be asked again, until they are over.
+    Unclear,
 }
 
 #[derive(Debug)]
@@ -191,6 +195,9 @@ impl Recall {
         let more = |count: u64, than: usize| count > u64::try_from(than).unwrap_or(u64::MAX);
         if more(info.num_waiting, self.known.waiting) || more(self.lost, self.known.most) {
             return self.done(Finding::Shared);
+        }
+        if info.num_waiting > 0 {
+            return self.done(Finding::Unclear);
         }
         if self.lost == 0 {
             return self.done(Finding::Whole);

@@ -264,8 +264,7 @@ impl Feed {
         if message.status.is_none() {
             stream.watch.heard(now);
         }
-        let dropped = self.inbox.as_ref().is_some_and(|inbox| inbox.dropped() > 0)
-            || stream.pull.lingering(now) > 0;
+        let dropped = self.inbox.as_ref().is_some_and(|inbox| inbox.dropped() > 0);
         let Received::Delivery(meta) = stream.pull.receive(now, &message) else {
             if message.status.is_some() && stream.line.lacks(&message, dropped) {
                 self.leave(now);

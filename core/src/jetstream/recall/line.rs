@@ -98,8 +98,7 @@ impl Line {
         self.stale = true;
     }
 
-    /// A message was received; `dropped`: some were dropped on the way to this inbox, or
-    /// sent for pulls of this process to one that is no more.
+    /// A message was received; `dropped`: some were dropped on the way to this inbox.
     /// Says whether others before it are missing, and it is to be held until a recall
     /// has said which.
     ///
@@ -161,10 +160,9 @@ impl Line {
     }
 
     /// What a recall has to know. `filter`: what the consumer delivers; `most`: the most
-    /// deliveries that can have been lost; `waiting`: pulls made here that the server may
-    /// still have.
+    /// deliveries that can have been lost.
     #[must_use]
-    pub fn known(&self, filter: String, most: usize, waiting: usize) -> Known {
+    pub fn known(&self, filter: String, most: usize) -> Known {
         Known {
             stream: self.place.stream.as_str().into(),
             consumer: self.place.consumer.as_str().into(),
@@ -172,7 +170,7 @@ impl Line {
             created: self.place.made.clone(),
             reach: self.reach.clone(),
             most,
-            waiting,
+            waiting: 0,
             reply: self.reply.clone(),
         }
     }

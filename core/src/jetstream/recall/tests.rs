@@ -182,18 +182,28 @@ fn what_another_process_may_have_is_left_alone() {
 }
 
 #[test]
-fn pulls_of_a_lost_connection_are_not_those_of_another_process() {
+fn nothing_is_decided_while_pulls_of_a_lost_connection_may_wait() {
     let lingering = Known {
         waiting: 2,
         ..known(Reach::new(at(2, 2)))
     };
     let mut server = Server::new(5, 8);
-    server.waiting = 2;
-    let (_, result) = server.recall(lingering.clone());
-    assert_eq!(finding(&result), Finding::Lost { count: 3 });
-    server.waiting = 3;
-    let (_, result) = server.recall(lingering);
-    assert_eq!(finding(&result), Finding::Shared);
+    for (waiting, found) in [
+        (3, Finding::Shared),
+        (2, Finding::Unclear),
+        (0, Finding::Lost { count: 3 }),
+    ] {
+        server.waiting = waiting;
+        let (_, result) = server.recall(lingering.clone());
+        assert_eq!(finding(&result), found);
+    }
+    // Nothing is lost yet.
+    server.waiting = 1;
+    let (_, result) = server.recall(Known {
+        reach: Reach::new(at(5, 8)),
+        ..lingering
+    });
+    assert_eq!(finding(&result), Finding::Unclear);
 }
 
 #[test]

@@ -63,10 +63,9 @@ impl Feed {
             return;
         };
         let filter = wanted.filters.first().cloned().unwrap_or_default();
-        let waiting = stream.pull.lingering(now);
-        let most = self.window.saturating_mul(2);
-        let known = stream.line.known(filter, most, waiting);
-        let recall = moved(Arc::clone(&self.bus), known, self.events);
+        let known = stream.line.known(filter, self.window.saturating_mul(2));
+        let lingering = stream.pull.lingering(now).collect();
+        let recall = moved(Arc::clone(&self.bus), known, lingering, self.events);
         self.phase = Phase::Recalling(Box::pin(recall));
     }
 
@@ -128,8 +127,14 @@ impl Feed {
     }
 }
 
-/// Opens an inbox and recalls. `None` when the link is closed.
-async fn moved(bus: Arc<Inner>, known: Known, events: bool) -> Option<Moved> {
+/// Opens an inbox and recalls, `lingering` being when pulls are over that were lost with
+/// a connection. `None` when the link is closed.
+async fn moved(
+    bus: Arc<Inner>,
+    mut known: Known,
+    lingering: Vec<Time>,
+    events: bool,
+) -> Option<Moved> {
     let name = bus.inbox();
     let pattern = Subject::from(format!("{name}.*"));
     let inbox = loop {
@@ -146,8 +151,10 @@ async fn moved(bus: Arc<Inner>, known: Known, events: bool) -> Option<Moved> {
         back: Vec::new(),
         recalled: Err(NotRecalled::NoAnswer),
     };
-    let by = bus.runtime.now() + PATIENCE;
+    let mut by = bus.runtime.now() + PATIENCE;
     loop {
+        let now = bus.runtime.now();
+        known.waiting = lingering.iter().filter(|over| **over > now).count();
         moved.recalled = recall(&bus, known.clone(), by, |lost| {
             moved.back.push(lost.back);
             let message = Message {
@@ -162,11 +169,19 @@ async fn moved(bus: Arc<Inner>, known: Known, events: bool) -> Option<Moved> {
             moved.lost.push((lost.meta, key));
         })
         .await;
+        let at = bus.runtime.now() + FIRST;
         let again = match &moved.recalled {
             Err(NotRecalled::Refused(error)) => error.is_transient(),
+            Ok(Recalled {
+                finding: Finding::Unclear,
+                ..
+            }) => {
+                // They are over in the end, and then it is clear.
+                by = at + PATIENCE;
+                true
+            }
             _ => false,
         };
-        let at = bus.runtime.now() + FIRST;
         if !again || at >= by {
             return Some(moved);
         }

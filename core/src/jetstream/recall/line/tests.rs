@@ -168,7 +168,7 @@ fn a_recall_says_where_it_stands_and_who_reads_it() {
     // The server that died had counted more.
     line.recalled(&recalled(6, Finding::Whole));
     assert!(!receive(&mut line, 7, false) && !line.is_shared());
-    assert_eq!(line.known(String::new(), 1, 0).reach.at(), at(7));
+    assert_eq!(line.known(String::new(), 1).reach.at(), at(7));
     assert_eq!(line.place().made.as_deref(), Some("wednesday"));
     line.recalled(&recalled(9, Finding::Shared));
     assert!(line.is_shared() && line.turned_shared());
@@ -193,7 +193,7 @@ fn what_still_comes_of_the_consumer_before_counts_for_nothing() {
         ..place(0)
     });
     assert!(!receive(&mut line, 9, true) && !lacks(&line, 9, true));
-    let known = line.known("orders.*".into(), 7, 2);
+    let known = line.known("orders.*".into(), 7);
     assert_eq!((known.reach.at(), known.reply), (at(0), None));
     assert_eq!(known.created.as_deref(), Some("friday"));
     line.recalled(&recalled(0, Finding::Whole));
@@ -205,13 +205,12 @@ fn what_still_comes_of_the_consumer_before_counts_for_nothing() {
 fn a_recall_knows_what_was_received_and_the_form_of_replies() {
     let mut line = Line::new(place(2));
     receive(&mut line, 3, false);
-    let known = line.known("orders.*".into(), 7, 2);
+    let known = line.known("orders.*".into(), 7);
     assert_eq!(
         (known.stream, known.consumer),
         ("ORDERS".into(), "billing".into())
     );
     assert_eq!((known.filter.as_str(), known.most), ("orders.*", 7));
-    assert_eq!(known.waiting, 2);
     assert_eq!((known.reach.at(), known.reply), (at(3), Some(REPLY.into())));
     assert_eq!(known.created.as_deref(), Some("tuesday"));
 }
