@@ -155,14 +155,18 @@ impl<T> Credit<T> {
     /// exactly one gets it. A token of an earlier generation finds nothing.
     pub fn settle(&self, token: Token) -> Option<(T, Permit<'_, T>)> {
         let entry = self.slots.get(usize::from(token.index()))?;
-        let next = token::next_generation(token.generation());
+        let generation = match planted!(StaleAnswer) {
+            true => entry.word.load(Ordering::Relaxed) >> 1,
+            false => token.generation(),
+        };
+        let next = token::next_generation(generation);
         // Acquire: pairs with the Release in `Permit::fill`; the room is ours and
         // what was put into it is seen.
         // ordering: credit::one_settler_wins_and_sees_the_item
         entry
             .word
             .compare_exchange(
-                in_flight(token.generation()),
+                in_flight(generation),
                 at_rest(next),
                 Ordering::Acquire,
                 Ordering::Relaxed,
@@ -254,7 +258,8 @@ impl<T> Credit<T> {
     pub fn is_over(&self) -> bool {
         // Acquire: pairs with the Release in `give_back`, as in `Idle`.
         // ordering: results::the_end_comes_after_whoever_had_a_place
-        self.control.load(Ordering::Acquire) & (CLOSED | TAKEN) == CLOSED
+        let over = CLOSED | if planted!(ResultsCutShort) { 0 } else { TAKEN };
+        self.control.load(Ordering::Acquire) & over == CLOSED
     }
 
     /// How many places are taken at this moment, in flight or about to be.
@@ -517,7 +522,9 @@ impl<T> Drop for Take<'_, T> {
         let granted = line.leave(number);
         self.credit.settle_waiting_bit(&line);
         drop(line);
-        if let Some(place) = granted {
+        if let Some(place) = granted
+            && !planted!(LeakedPlace)
+        {
             self.credit.give_back(place);
         }
     }
