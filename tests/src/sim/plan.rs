@@ -162,6 +162,9 @@ impl Plan {
         // Chance of its own: all else is the same with results and without.
         let mut other = Rng::new(seed ^ 0x0b0e);
         let room = usize::try_from(other.between(1, 40)).unwrap_or(1);
+        let results = other.chance(500).then_some(room);
+        // In a narrow one a place is soon taken by another.
+        let narrow = other.chance(250).then(|| other.between(1, 3));
         Self {
             seed,
             buses,
@@ -173,12 +176,15 @@ impl Plan {
             publishers: rng.between(1, 3),
             events: rng.between(5, 30),
             pause: millis(rng.between(0, 120)),
-            window: usize::try_from(rng.between(1, 64)).unwrap_or(1),
+            window: {
+                let window = rng.between(1, 64);
+                usize::try_from(narrow.unwrap_or(window)).unwrap_or(1)
+            },
             publish_timeout: millis(*pick(&mut rng, &[500, 1_500, 4_000, 15_000])),
             concurrency: usize::try_from(rng.between(1, 16)).unwrap_or(1),
             held,
             ack_wait: millis(rng.between(1_000, 4_000)),
-            results: other.chance(500).then_some(room),
+            results,
             by_hand: *pick(&mut rng, &[0, 300, 1_000]),
             solo: rng.chance(250),
             close_timeout: millis(*pick(&mut rng, &[300, 3_000, 10_000])),

@@ -106,6 +106,11 @@ impl Reader {
         }
     }
 
+    pub(super) async fn delete_stream(&self, stream: &str) {
+        self.ask(&format!("STREAM.DELETE.{stream}"), &json!({}))
+            .await;
+    }
+
     pub(super) async fn close(&self) {
         self.0.close().await;
     }
