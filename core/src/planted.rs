@@ -73,7 +73,7 @@ mod garden {
         LapsedLease,
         /// Behind a failed event of a batch those of its key count as handled.
         NotCalledBack,
-        /// A place of the window is lost when its waiter goes away.
+        /// A place of the window is lost when it has been used a few times.
         LeakedPlace,
         /// An answer ends whatever publish has the place now.
         StaleAnswer,
@@ -89,11 +89,9 @@ mod garden {
         OvertakingPublish,
         /// An atomic batch is committed one event before its end.
         CutBatch,
-        /// After a refusal nothing is pulled any more.
-        NoSecondPull,
         /// A refused acknowledgement counts as confirmed.
         AnyAnswerConfirms,
-        /// A dead letter that is stored again has another message id.
+        /// A dead letter that could not be stored is sent again under another message id.
         AnotherId,
     }
 }

@@ -48,7 +48,7 @@ impl Record<'_> {
             &mut own,
             header::MESSAGE_ID,
             &match planted!(AnotherId) {
-                true => self.origin.message_id(&self.deliveries.to_string()),
+                true => self.origin.message_id(&self.attempts.to_string()),
                 false => self.origin.message_id("dead"),
             },
         );

@@ -27,7 +27,11 @@ impl<T: Clone> Delivery<T> {
             self.give_back(now, id, Some(delay));
             return;
         }
-        if self.config.attempts.is_some_and(|most| failures + u32::from(planted!(LostAttempt)) >= most) {
+        if self
+            .config
+            .attempts
+            .is_some_and(|most| failures + u32::from(planted!(LostAttempt)) >= most)
+        {
             self.bury(id, Reason::Exhausted);
             return;
         }

@@ -127,7 +127,12 @@ impl<T> Held<T> {
         Task::Bury(Box::new(Letter {
             reason,
             error: failures.map_or_else(Box::default, |failures| failures.error.clone()),
-            attempts: self.attempt,
+            attempts: self.attempt
+                + if planted!(AnotherId) {
+                    self.unburied
+                } else {
+                    0
+                },
             first_failed: failures.map(|failures| failures.first),
             last_failed: failures.map(|failures| failures.last),
         }))

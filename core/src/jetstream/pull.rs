@@ -343,9 +343,6 @@ impl Pull {
             && failures > 0
         {
             self.retry_at = now + BACKOFF.delay(failures, self.random.next());
-            if planted!(NoSecondPull) {
-                self.retry_at = Time::NEVER;
-            }
         }
     }
 

@@ -116,6 +116,12 @@ pub enum Violation {
         /// Its stream and sequence.
         at: (String, u64),
     },
+    /// To be handled at most once, it was handled before the server had confirmed that it
+    /// will not deliver it again.
+    NotConfirmed {
+        /// The run.
+        run: u64,
+    },
     /// A subscription handled an event to its end, and still knew that when it ran again.
     HandledAgain {
         /// The runs.
@@ -274,6 +280,7 @@ pub fn check(history: &History) -> Vec<Violation> {
     repeating::at_most_once(history, &runs, &mut found);
     repeating::handled_again(history, &runs, &mut found);
     settling::settled(history, &runs, &mut found);
+    settling::confirmed(history, &runs, &mut found);
     settling::buried(history, &mut found);
     giving_back::leases(history, &mut found);
     giving_back::drains(history, &mut found);

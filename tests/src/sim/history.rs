@@ -163,6 +163,8 @@ pub enum Entry {
     },
     /// A bus is about to acknowledge a delivery, or does again.
     Acknowledged(Passage),
+    /// A bus read that an acknowledgement before handling counts.
+    Confirmed(Passage),
     /// A bus is about to acknowledge a delivery for good, or does again, of a consumer
     /// whose events are acknowledged after they are handled.
     Settled(Passage),

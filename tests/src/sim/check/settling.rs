@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Violation;
+use super::accounting::find;
 use super::runs::Run;
-use crate::sim::history::{Entry, Grave, History, Said};
+use crate::sim::history::{Entry, Grave, History, Passage, Said};
 
 /// An event is acknowledged after the same bus has handled it to its end, or has read
 /// that its dead letter is stored. What is redriven comes from elsewhere.
@@ -44,6 +45,33 @@ pub(super) fn settled(history: &History, runs: &[Run<'_>], found: &mut Vec<Viola
                 }
             }
             _ => {}
+        }
+    }
+}
+
+/// What is to be handled at most once is handled after the same bus has read that the
+/// server knows.
+pub(super) fn confirmed(history: &History, runs: &[Run<'_>], found: &mut Vec<Violation>) {
+    let mut confirmed = BTreeMap::new();
+    for (place, (_, entry)) in history.entries.iter().enumerate() {
+        if let Entry::Confirmed(passage) = entry {
+            confirmed.entry(passage).or_insert(place);
+        }
+    }
+    for run in runs.iter().filter(|run| run.redrives == 0) {
+        let group = find(&history.groups, run.group, run.topic);
+        let Some(group) = group.filter(|group| group.rules.at_most_once) else {
+            continue;
+        };
+        let passage = Passage {
+            bus: run.bus,
+            consumer: group.consumer.clone(),
+            stream: run.stream.into(),
+            sequence: run.sequence,
+        };
+        let place = confirmed.get(&passage);
+        if place.is_none_or(|place| *place > run.started) {
+            found.push(Violation::NotConfirmed { run: run.run });
         }
     }
 }

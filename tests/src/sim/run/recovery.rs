@@ -30,7 +30,12 @@ pub(super) async fn check(world: &World, reader: &Reader, process: &Process) {
     };
     reader.delete_stream(&stream).await;
     let well = publish(world, &own, BatchPath::Pipelined, 1).await;
-    tell(world, process, "make a deleted stream again", well.is_some());
+    tell(
+        world,
+        process,
+        "make a deleted stream again",
+        well.is_some(),
+    );
 }
 
 fn tell(world: &World, process: &Process, what: &str, well: bool) {

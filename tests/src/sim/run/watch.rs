@@ -19,6 +19,7 @@ const CREATE: &str = "$JS.API.STREAM.CREATE.";
 struct Asked {
     creations: BTreeSet<String>,
     burials: BTreeMap<String, Grave>,
+    spending: BTreeMap<String, Passage>,
 }
 
 /// Writes what the link of a bus shows; of the consumers that are `spent` the events are
@@ -33,7 +34,11 @@ pub(super) fn watcher(log: &Log, bus: usize, spent: BTreeSet<String>) -> Watcher
                 let passage = at(bus, message.subject)?;
                 let spent = spent.contains(&passage.consumer);
                 match &message.payload[..] {
-                    b"+ACK" if spent => Some(Entry::Acknowledged(passage)),
+                    b"+ACK" if spent => {
+                        let reply = message.reply.map(|reply| (reply.into(), passage.clone()));
+                        asked.spending.extend(reply);
+                        Some(Entry::Acknowledged(passage))
+                    }
                     b"+ACK" => Some(Entry::Settled(passage)),
                     word => word
                         .starts_with(b"-NAK")
@@ -72,6 +77,10 @@ impl Asked {
         let to = message.subject.as_str();
         if let Some(reply) = self.creations.take(to) {
             return Some(Entry::Created { bus, reply });
+        }
+        if let Some(passage) = self.spending.remove(to) {
+            let counts = message.status.is_none() && message.payload.is_empty();
+            return counts.then_some(Entry::Confirmed(passage));
         }
         let stored = matches!(publish::parse_ack(message), Ack::Stored { .. });
         let grave = stored.then(|| self.burials.remove(to)).flatten();
