@@ -2,6 +2,6 @@
 //! compiled here against loom's types and everywhere else against the real ones.
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
-    println!("cargo::rustc-check-cfg=cfg(loom)");
+    println!("cargo::rustc-check-cfg=cfg(loom, planted)");
     println!("cargo::rustc-cfg=loom");
 }

@@ -260,6 +260,7 @@ impl<K: Clone + Eq + Hash, T> Keyed<K, T> {
             }
             if let Some(head) = head.filter(|_| was_head)
                 && self.phase(head) == Some(Phase::Held)
+                && !planted!(ForgottenKey)
             {
                 self.set_ready(head);
             }
@@ -278,6 +279,11 @@ impl<K: Clone + Eq + Hash, T> Keyed<K, T> {
         }
         self.leave_phase(id.index);
         self.set_phase(id.index, Phase::Parked(until));
+        if planted!(OvertakingRetry)
+            && let Some(next) = self.follower(id)
+        {
+            self.set_ready(next.index);
+        }
         let arrival = self.arrival(id.index);
         self.parked.insert((until, arrival, id.index))
     }

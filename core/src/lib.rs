@@ -17,6 +17,10 @@
 //! Services use the crate `jetbus`, which binds this one to connections and
 //! runtimes.
 
+#[macro_use]
+#[doc(hidden)]
+pub mod planted;
+
 pub mod broker;
 pub mod dead_letter;
 pub mod delivery;

@@ -47,7 +47,10 @@ impl Record<'_> {
         put(
             &mut own,
             header::MESSAGE_ID,
-            &self.origin.message_id("dead"),
+            &match planted!(AnotherId) {
+                true => self.origin.message_id(&self.attempts.to_string()),
+                false => self.origin.message_id("dead"),
+            },
         );
         self.origin.write(&mut own);
         put(&mut own, header::REASON, self.reason.as_str());

@@ -209,7 +209,7 @@ impl<T: Clone> Delivery<T> {
             });
             let key = self.keyed.key(job.id);
             // The server has forgotten what is settled: nothing calls that back.
-            let waits = key.is_some() && key == waiting.as_ref();
+            let waits = key.is_some() && key == waiting.as_ref() && !planted!(NotCalledBack);
             if waits && outcome != Outcome::Settled {
                 continue;
             }

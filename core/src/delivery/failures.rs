@@ -27,7 +27,8 @@ impl<T: Clone> Delivery<T> {
             self.give_back(now, id, Some(delay));
             return;
         }
-        if self.config.attempts.is_some_and(|most| failures >= most) {
+        let spent = failures + u32::from(planted!(LostAttempt));
+        if self.config.attempts.is_some_and(|most| spent >= most) {
             self.bury(id, Reason::Exhausted);
             return;
         }

@@ -70,6 +70,9 @@ impl<T: Clone> Delivery<T> {
 
     fn give_back_all(&mut self, mut given: Vec<Held<T>>, after: Option<Duration>) {
         given.sort_by_key(|held| held.meta.stream_seq);
+        if planted!(GivenBackInReverse) {
+            given.reverse();
+        }
         for held in given {
             self.nak(held.reply, after);
         }

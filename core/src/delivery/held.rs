@@ -127,7 +127,7 @@ impl<T> Held<T> {
         Task::Bury(Box::new(Letter {
             reason,
             error: failures.map_or_else(Box::default, |failures| failures.error.clone()),
-            attempts: self.attempt,
+            attempts: self.attempt + u32::from(planted!(AnotherId)) * self.unburied,
             first_failed: failures.map(|failures| failures.first),
             last_failed: failures.map(|failures| failures.last),
         }))

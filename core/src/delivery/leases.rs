@@ -30,6 +30,9 @@ impl<T: Clone> Delivery<T> {
         let mut oldest = Time::NEVER;
         let mut due = Vec::new();
         for (id, held) in self.keyed.iter().filter(|(_, held)| !held.is_away()) {
+            if planted!(LapsedLease) && !self.keyed.is_out(id) {
+                continue;
+            }
             if now.since(held.renewed) >= self.lease() / 2 {
                 due.push(id);
                 oldest = oldest.min(now);

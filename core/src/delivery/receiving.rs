@@ -13,7 +13,9 @@ impl<T: Clone> Delivery<T> {
     pub(super) fn received(&mut self, now: Time, key: Option<Key>, mut held: Held<T>) {
         if !self.is_new(&held) {
             let identity = held.identity();
-            if let Some(id) = self.known(&identity) {
+            if let Some(id) = self.known(&identity)
+                && !planted!(HeldTwice)
+            {
                 self.received_again(now, id, held);
                 return;
             }

@@ -88,6 +88,11 @@ impl<T: Clone> Delivery<T> {
             attempt: held.attempt,
             task,
         };
+        let handles = job.task == Task::Handle;
+        if planted!(AckBeforeHandling) && handles || planted!(AckBeforeBurying) && !handles {
+            let reply = held.reply.clone();
+            self.publish(reply, ack::ack());
+        }
         self.keyed.hand_out(id);
         self.running += 1;
         Some(job)

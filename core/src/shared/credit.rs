@@ -155,14 +155,18 @@ impl<T> Credit<T> {
     /// exactly one gets it. A token of an earlier generation finds nothing.
     pub fn settle(&self, token: Token) -> Option<(T, Permit<'_, T>)> {
         let entry = self.slots.get(usize::from(token.index()))?;
-        let next = token::next_generation(token.generation());
+        let generation = match planted!(StaleAnswer) {
+            true => entry.word.load(Ordering::Relaxed) >> 1,
+            false => token.generation(),
+        };
+        let next = token::next_generation(generation);
         // Acquire: pairs with the Release in `Permit::fill`; the room is ours and
         // what was put into it is seen.
         // ordering: credit::one_settler_wins_and_sees_the_item
         entry
             .word
             .compare_exchange(
-                in_flight(token.generation()),
+                in_flight(generation),
                 at_rest(next),
                 Ordering::Acquire,
                 Ordering::Relaxed,
@@ -252,9 +256,10 @@ impl<T> Credit<T> {
     /// will be. It lasts.
     #[must_use]
     pub fn is_over(&self) -> bool {
+        let places = if planted!(ResultsCutShort) { 0 } else { TAKEN };
         // Acquire: pairs with the Release in `give_back`, as in `Idle`.
         // ordering: results::the_end_comes_after_whoever_had_a_place
-        self.control.load(Ordering::Acquire) & (CLOSED | TAKEN) == CLOSED
+        self.control.load(Ordering::Acquire) & (CLOSED | places) == CLOSED
     }
 
     /// How many places are taken at this moment, in flight or about to be.
@@ -420,6 +425,9 @@ impl<'a, T> Permit<'a, T> {
 
 impl<T> Drop for Permit<'_, T> {
     fn drop(&mut self) {
+        if planted!(LeakedPlace) && self.generation == 3 {
+            return;
+        }
         if let Some(room) = self.room.take() {
             self.credit.give_back(Place {
                 index: self.index,

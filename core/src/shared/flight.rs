@@ -90,7 +90,7 @@ impl<E: Clone> Flight<E> {
 
     /// Leads, follows, or learns that it failed not long before `now`.
     pub fn join(&self, now: Time) -> Join<'_, E> {
-        if self.take_off(IDLE) {
+        if self.take_off(IDLE) || planted!(TwoLeaders) {
             return Join::Lead(self.lead());
         }
         let mut cabin = self.cabin.lock();

@@ -147,7 +147,7 @@ impl<V, E: Clone> StreamState<V, E> {
         // Relaxed throughout: an invalidation publishes nothing, and that a leader
         // finds it is the order of changes of this one word.
         let mut word = self.word.load(Ordering::Relaxed);
-        while !is_newer(word) {
+        while !is_newer(word) && !planted!(LostInvalidation) {
             let next = (word | READY).wrapping_add(1);
             match self
                 .word

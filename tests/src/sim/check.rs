@@ -11,6 +11,7 @@ use super::history::History;
 
 mod accounting;
 mod ending;
+mod giving_back;
 mod giving_up;
 mod order;
 mod publish_order;
@@ -18,6 +19,7 @@ mod publishing;
 mod repeating;
 mod results;
 mod runs;
+mod settling;
 mod whole;
 
 pub use accounting::Accounts;
@@ -104,6 +106,60 @@ pub enum Violation {
         run: u64,
         /// Its stream and sequence.
         at: (String, u64),
+    },
+    /// An event was acknowledged, and it was neither handled nor stored as a dead letter.
+    SettledEarly {
+        /// By whom.
+        bus: usize,
+        /// For which group.
+        group: String,
+        /// Its stream and sequence.
+        at: (String, u64),
+    },
+    /// To be handled at most once, it was handled before the server had confirmed that it
+    /// will not deliver it again.
+    NotConfirmed {
+        /// The run.
+        run: u64,
+    },
+    /// A subscription handled an event to its end, and still knew that when it ran again.
+    HandledAgain {
+        /// The runs.
+        runs: (u64, u64),
+    },
+    /// Nothing was wrong, and the server delivered again what a bus held.
+    Lapsed {
+        /// Whose.
+        bus: usize,
+        /// For which group.
+        group: String,
+        /// Its stream and sequence.
+        at: (String, u64),
+    },
+    /// A drain gave back `later` before `earlier` of its key, which had come before it.
+    GivenBackOutOfOrder {
+        /// By whom.
+        bus: usize,
+        /// For which group.
+        group: String,
+        /// The sequence that was given back too late.
+        earlier: u64,
+        /// The sequence that was given back too early.
+        later: u64,
+    },
+    /// The dead letter of an event was published again under another id.
+    Renamed {
+        /// For which group.
+        group: String,
+        /// Its stream and sequence.
+        at: (String, u64),
+    },
+    /// When everything was over, a bus could not do something any more.
+    NotRecovered {
+        /// Which bus.
+        bus: usize,
+        /// What.
+        what: String,
     },
     /// In one process, for one key, `later` was handled before `earlier`, which had
     /// arrived or should have.
@@ -222,6 +278,12 @@ pub fn check(history: &History) -> Vec<Violation> {
     giving_up::asked_for(history, &runs, &mut found);
     repeating::done_and_given_up(history, &runs, &mut found);
     repeating::at_most_once(history, &runs, &mut found);
+    repeating::handled_again(history, &runs, &mut found);
+    settling::settled(history, &runs, &mut found);
+    settling::confirmed(history, &runs, &mut found);
+    settling::buried(history, &mut found);
+    giving_back::leases(history, &mut found);
+    giving_back::drains(history, &mut found);
     order::order(history, &runs, &mut found);
     order::overlap(history, &runs, &mut found);
     publishing::answers(history, &mut found);
@@ -232,6 +294,7 @@ pub fn check(history: &History) -> Vec<Violation> {
     ending::closing(history, &mut found);
     ending::drains(history, &runs, &mut found);
     ending::memory(history, &mut found);
+    ending::recovery(history, &mut found);
     let left = history.left.iter().cloned();
     found.extend(left.map(|task| Violation::TaskLeft { task }));
     found

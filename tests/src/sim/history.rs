@@ -163,6 +163,29 @@ pub enum Entry {
     },
     /// A bus is about to acknowledge a delivery, or does again.
     Acknowledged(Passage),
+    /// A bus read that an acknowledgement before handling counts.
+    Confirmed(Passage),
+    /// A bus is about to acknowledge a delivery for good, or does again, of a consumer
+    /// whose events are acknowledged after they are handled.
+    Settled(Passage),
+    /// A bus is about to give a delivery back, or does again.
+    GivenBack(Passage),
+    /// A bus is about to publish a dead letter, or does again.
+    Burying {
+        /// Which.
+        grave: Grave,
+        /// Its message id.
+        id: String,
+    },
+    /// A bus read that a dead letter is stored.
+    Buried(Grave),
+    /// After the storm, when nothing was to be done any more, a bus could not do this.
+    NotRecovered {
+        /// Which bus.
+        bus: usize,
+        /// What, in words.
+        what: String,
+    },
     /// The broker was restarted.
     Restarted {
         /// It forgot acknowledgements of so long.
@@ -253,6 +276,21 @@ pub struct Passage {
     pub stream: String,
     /// With which sequence there.
     pub sequence: u64,
+}
+
+/// An event that a bus gives up.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Grave {
+    /// Which bus.
+    pub bus: usize,
+    /// For which group.
+    pub group: String,
+    /// The stream that stored it first.
+    pub stream: String,
+    /// With which sequence there.
+    pub sequence: u64,
+    /// How often it was redriven.
+    pub redrives: u32,
 }
 
 /// How a publish was answered.

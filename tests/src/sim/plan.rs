@@ -163,6 +163,8 @@ impl Plan {
         let mut other = Rng::new(seed ^ 0x0b0e);
         let room = usize::try_from(other.between(1, 40)).unwrap_or(1);
         let results = other.chance(500).then_some(room);
+        // In a narrow one a place is soon taken by another.
+        let narrow = other.chance(250).then(|| other.between(1, 3));
         if breaks {
             faults.linger = millis(*pick(&mut other, &[0, 0, 500, 3_000]));
         }
@@ -177,7 +179,10 @@ impl Plan {
             publishers: rng.between(1, 3),
             events: rng.between(5, 30),
             pause: millis(rng.between(0, 120)),
-            window: usize::try_from(rng.between(1, 64)).unwrap_or(1),
+            window: {
+                let window = rng.between(1, 64);
+                usize::try_from(narrow.unwrap_or(window)).unwrap_or(1)
+            },
             publish_timeout: millis(*pick(&mut rng, &[500, 1_500, 4_000, 15_000])),
             concurrency: usize::try_from(rng.between(1, 16)).unwrap_or(1),
             held,

@@ -26,6 +26,7 @@ use super::runtime::{Sim, Stuck};
 mod handle;
 mod publish;
 mod reader;
+mod recovery;
 mod results;
 mod unrest;
 mod watch;
@@ -201,6 +202,9 @@ impl World {
             && unrest::redrive(self, &last.bus, last.number).await
         {
             self.caught_up(&reader, &processes).await;
+        }
+        for process in processes.iter().skip(usize::from(plan.early_close)) {
+            recovery::check(self, &reader, process).await;
         }
         for process in &processes {
             self.close(process).await;

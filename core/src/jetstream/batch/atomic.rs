@@ -128,7 +128,7 @@ impl Atomic {
             }
             State::Sending(sent) => {
                 let index = *sent;
-                let commit = index >= last;
+                let commit = index + usize::from(planted!(CutBatch)) >= last;
                 if commit {
                     self.began.get_or_insert(self.now);
                     self.state = State::Waiting(self.now + ATTEMPT);

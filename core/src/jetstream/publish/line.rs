@@ -152,7 +152,8 @@ impl<K: Clone + Eq + Hash> Line<K> {
                     token,
                     deadline,
                 };
-                let id = self.keyed.push(Some(key), waiting);
+                let key = (!planted!(OvertakingPublish)).then_some(key);
+                let id = self.keyed.push(key, waiting);
                 self.waits(id);
             }
             Input::Left { order } => {

@@ -61,7 +61,7 @@ impl Flight {
 
     /// An attempt failed so. For who keeps the flight while it waits.
     pub fn failed(&mut self, failure: Failure) {
-        self.doubtful |= failure != Failure::Refused;
+        self.doubtful |= failure != Failure::Refused && !planted!(ForgottenDoubt);
     }
 
     /// How often it was sent, the first time included.

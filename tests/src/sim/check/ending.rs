@@ -128,3 +128,15 @@ pub(super) fn memory(history: &History, found: &mut Vec<Violation>) {
         }
     }
 }
+
+/// After the storm everything works again.
+pub(super) fn recovery(history: &History, found: &mut Vec<Violation>) {
+    for (_, entry) in &history.entries {
+        if let Entry::NotRecovered { bus, what } = entry {
+            found.push(Violation::NotRecovered {
+                bus: *bus,
+                what: what.clone(),
+            });
+        }
+    }
+}

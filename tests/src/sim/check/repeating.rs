@@ -66,6 +66,40 @@ pub(super) fn at_most_once(history: &History, runs: &[Run<'_>], found: &mut Vec<
     }
 }
 
+/// How many times its places a subscription remembers what it settled, at least.
+const REMEMBERED: usize = 4;
+
+/// What a subscription has handled to its end does not run there again, unless so much
+/// else was settled meanwhile that it may have forgotten.
+pub(super) fn handled_again(history: &History, runs: &[Run<'_>], found: &mut Vec<Violation>) {
+    // By subscription: what ended, in order.
+    let mut ended: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    let mut done: BTreeMap<_, &Run<'_>> = BTreeMap::new();
+    for run in runs {
+        let of = ended.entry(run.subscription).or_default();
+        let group = find(&history.groups, run.group, run.topic);
+        if group.is_none_or(|group| group.rules.at_most_once) {
+            continue;
+        }
+        let event = (run.subscription, run.stream, run.sequence, run.redrives);
+        let places = history.held.get(&run.subscription).map(|held| held.places);
+        if let (Some(before), Some(places)) = (done.get(&event), places) {
+            let since = |place: &&usize| Some(**place) > before.ended && **place < run.started;
+            if of.iter().filter(since).count() < places * REMEMBERED
+                && before.ended < Some(run.started)
+            {
+                found.push(Violation::HandledAgain {
+                    runs: (before.run, run.run),
+                });
+            }
+        }
+        of.extend(run.ended);
+        if run.is_done() {
+            done.insert(event, run);
+        }
+    }
+}
+
 /// Whether the broker was made to forget what was acknowledged: a consumer was deleted,
 /// or it died.
 fn forgets(history: &History) -> bool {

@@ -11,6 +11,7 @@ use crate::sim::history::{Answer, Entry, Group, Passage, Rules, Said, Stored};
 
 mod giving_up;
 mod handling;
+mod settling;
 
 const STREAM: &str = "S";
 

@@ -106,10 +106,16 @@ impl Reader {
         }
     }
 
+    pub(super) async fn delete_stream(&self, stream: &str) {
+        self.ask(&format!("STREAM.DELETE.{stream}"), &Value::Null)
+            .await;
+    }
+
     pub(super) async fn close(&self) {
         self.0.close().await;
     }
 
+    /// Deletions take no body, not even an empty object: that is `null` here.
     async fn ask(&self, what: &str, body: &Value) -> Message {
         let inbox = self.0.subscribe(Subject::from(INBOX), None).await;
         let mut inbox = inbox.expect("the connection is open");
@@ -117,7 +123,10 @@ impl Reader {
             subject: &Subject::from(format!("$JS.API.{what}")),
             reply: Some(INBOX),
             headers: &Headers::new(),
-            payload: &Bytes::from(body.to_string()),
+            payload: &match body {
+                Value::Null => Bytes::new(),
+                body => Bytes::from(body.to_string()),
+            },
         });
         taken.expect("the connection is open");
         let answer = poll_fn(|cx| inbox.poll_next(cx)).await;

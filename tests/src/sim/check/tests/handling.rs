@@ -69,7 +69,7 @@ fn events_of_a_batch_run_together_and_those_that_are_called_back_again() {
 
 #[test]
 fn an_event_that_runs_again_at_most_once_is_found() {
-    let mut twice = history(good());
+    let mut twice = confirmed(history(good()));
     twice.groups[0].rules.at_most_once = true;
     assert_eq!(check(&twice), [Violation::RanAgain { runs: (10, 11) }]);
     // Two processes, and nobody heard that one of them was alive.
@@ -84,15 +84,34 @@ fn an_event_that_runs_again_at_most_once_is_found() {
         }
     });
     let groups = twice.groups;
+    let redriven = confirmed(redriven);
     assert_eq!(check(&History { groups, ..redriven }), []);
+}
+
+/// All that comes is acknowledged, and that is confirmed, before it is handled.
+fn confirmed(mut history: History) -> History {
+    let entries = [1, 2].map(|event| (Time::ZERO, Entry::Confirmed(passage(event))));
+    history.entries.splice(0..0, entries);
+    history
+}
+
+#[test]
+fn an_event_that_is_handled_at_most_once_and_not_confirmed_is_found() {
+    let mut unconfirmed = changed(|entries| {
+        entries.drain(10..12);
+    });
+    unconfirmed.groups[0].rules.at_most_once = true;
+    let expected = [11, 12].map(|run| Violation::NotConfirmed { run });
+    assert_eq!(check(&unconfirmed), expected);
+    assert_eq!(check(&confirmed(unconfirmed)), []);
 }
 
 #[test]
 fn an_event_that_was_acknowledged_before_may_never_run() {
-    let mut never = changed(|entries| {
+    let mut never = confirmed(changed(|entries| {
         entries.drain(14..16);
         entries.drain(10..12);
-    });
+    }));
     never.groups[0].rules.at_most_once = true;
     assert!(matches!(
         check(&never)[..],
