@@ -5,33 +5,20 @@
 //! A seed that fails says how to run it alone.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 
 use jetbus_tests::sim::history::{Answer, Entry, Said};
-use jetbus_tests::sim::run::{Report, run};
+use jetbus_tests::sim::plan::{Cuts, Plan};
+use jetbus_tests::sim::run::run;
+use jetbus_tests::sim::trial::Trial;
 
 /// Runs one seed; what is wrong, in words.
 fn failure(seed: u64) -> Option<String> {
-    let report = match run(seed) {
-        Ok(report) if report.violations.is_empty() => return None,
-        Ok(report) => report,
-        Err(stuck) => return Some(format!("seed {seed}: {stuck}\n{}", replay(seed))),
-    };
-    let mut text = format!("seed {seed}: {:?}\n", report.plan);
-    for violation in &report.violations {
-        let _ = writeln!(text, "  {violation}");
-    }
-    Some(text + &replay(seed))
-}
-
-fn replay(seed: u64) -> String {
-    format!("  replay: JETBUS_SEED={seed} cargo test -p jetbus-tests --test simulation\n")
+    let trial = Trial::of(Plan::new(seed));
+    let complaint = || format!("seed {seed} fails:\n{}", trial.complaint(&Cuts::default()));
+    (!trial.wrong.is_empty()).then(complaint)
 }
 
 fn all_keep_the_rules(seeds: impl Iterator<Item = u64>) {
-    if std::env::var_os("JETBUS_SEED").is_some() {
-        return;
-    }
     let failures: Vec<_> = seeds.filter_map(failure).collect();
     assert!(
         failures.is_empty(),
@@ -51,40 +38,6 @@ fn even_seeds_keep_the_rules() {
 #[test]
 fn odd_seeds_keep_the_rules() {
     all_keep_the_rules((1..300).step_by(2));
-}
-
-/// With `JETBUS_SEED=n`, that seed alone, with its whole history; with
-/// `JETBUS_SEED=n-m`, all from `n` to `m`.
-#[test]
-fn the_chosen_seeds_keep_the_rules() {
-    let Ok(chosen) = std::env::var("JETBUS_SEED") else {
-        return;
-    };
-    let number = |text: &str| text.parse().expect("JETBUS_SEED is n or n-m");
-    let failures: String = match chosen.split_once('-') {
-        Some((from, to)) => (number(from)..=number(to)).filter_map(failure).collect(),
-        None => {
-            let seed = number(&chosen);
-            if let Ok(report) = run(seed) {
-                print(&report);
-            }
-            failure(seed).into_iter().collect()
-        }
-    };
-    assert!(failures.is_empty(), "{failures}");
-}
-
-fn print(report: &Report) {
-    println!("{:#?}", report.plan);
-    for (time, entry) in &report.history.entries {
-        println!(
-            "{:>12.6} {entry:?}",
-            time.since(jetbus::Time::ZERO).as_secs_f64()
-        );
-    }
-    for ((stream, sequence), stored) in &report.history.stored {
-        println!("{stream} {sequence}: {stored:?}");
-    }
 }
 
 #[test]

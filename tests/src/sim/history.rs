@@ -420,20 +420,31 @@ impl History {
     }
 }
 
+/// What happened so far, with its times. Clones are the same.
+#[derive(Clone, Debug, Default)]
+pub struct Entries(Arc<Mutex<Vec<(Time, Entry)>>>);
+
+impl Entries {
+    /// Reads what was written so far.
+    pub fn with<R>(&self, read: impl FnOnce(&mut Vec<(Time, Entry)>) -> R) -> R {
+        read(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
 /// Where a running simulation writes what happens. Clones write to the same.
 #[derive(Clone, Debug)]
 pub struct Log {
     sim: Sim,
-    entries: Arc<Mutex<Vec<(Time, Entry)>>>,
+    entries: Entries,
 }
 
 impl Log {
-    /// An empty one, by the clock of `sim`.
+    /// One that writes there, by the clock of `sim`.
     #[must_use]
-    pub fn new(sim: &Sim) -> Self {
+    pub fn new(sim: &Sim, entries: &Entries) -> Self {
         Self {
             sim: sim.clone(),
-            entries: Arc::default(),
+            entries: entries.clone(),
         }
     }
 
@@ -445,6 +456,6 @@ impl Log {
 
     /// Reads what was written so far.
     pub fn with<R>(&self, read: impl FnOnce(&mut Vec<(Time, Entry)>) -> R) -> R {
-        read(&mut self.entries.lock().unwrap_or_else(PoisonError::into_inner))
+        self.entries.with(read)
     }
 }

@@ -17,7 +17,7 @@ use jetbus_core::random::mix;
 use jetbus_core::{Time, names};
 
 use super::check::{Accounts, Violation, check};
-use super::history::{Entry, Group, Held, History, Log, Rules};
+use super::history::{Entries, Entry, Group, Held, History, Log, Rules};
 use super::link::FaultyLink;
 use super::plan::{Handling, Plan};
 use super::rng::Rng;
@@ -54,10 +54,19 @@ pub struct Report {
 /// # Errors
 /// When it comes to no end.
 pub fn run(seed: u64) -> Result<Report, Stuck> {
-    let plan = Plan::new(seed);
-    let mut rng = Rng::new(seed ^ 0x5eed);
+    run_plan(Plan::new(seed), &Entries::default())
+}
+
+/// Runs a plan to its end, and writes to `entries` what happens: what is there when it
+/// comes to none. A whole history takes them out again.
+///
+/// # Errors
+/// When it comes to no end.
+pub fn run_plan(plan: Plan, entries: &Entries) -> Result<Report, Stuck> {
+    let mut rng = Rng::new(plan.seed ^ 0x5eed);
     let sim = Sim::new(rng.next());
-    let world = World::new(plan.clone(), &sim, rng.fork());
+    let log = Log::new(&sim, entries);
+    let world = World::new(plan.clone(), &sim, log, rng.fork());
     let result = sim.block_on(world.play(rng));
     if result.is_err() {
         sim.abandon();
@@ -103,12 +112,12 @@ struct Process {
 }
 
 impl World {
-    fn new(plan: Plan, sim: &Sim, rng: Rng) -> Self {
+    fn new(plan: Plan, sim: &Sim, log: Log, rng: Rng) -> Self {
         Self(Arc::new(Shared {
             plan,
             sim: sim.clone(),
             runtime: Arc::new(sim.clone()),
-            log: Log::new(sim),
+            log,
             rng: Mutex::new(rng),
             held: Mutex::default(),
             next: AtomicU64::new(1),
