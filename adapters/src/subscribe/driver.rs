@@ -356,7 +356,8 @@ impl Driver {
         };
         if let Err(work) = self.lanes.handoff().push(work) {
             // The bus is closing: told to stop in a moment. (The lanes have room for
-            // all that is held.)
+            // all that is held, or what is refused would never run.)
+            debug_assert!(self.lanes.handoff().is_closed(), "the lanes are full");
             self.refused.extend(work.ids());
             return;
         }

@@ -187,6 +187,9 @@ impl Feed {
     pub(super) fn disconnected(&mut self, now: Time, stopping: bool) {
         self.pulling(now, pull::Input::Disconnected);
         self.pulls.clear();
+        if let Some(stream) = &mut self.stream {
+            stream.line.broke();
+        }
         if stopping {
             // Nothing is on its way any more.
             self.inbox = None;

@@ -15,10 +15,20 @@ struct Trouble {
     /// Failures in each subscription.
     failures: BTreeMap<u64, u32>,
     asked: bool,
+    /// Runs of handlers.
+    runs: u64,
     /// Acknowledgements that were sent before it was to be handled.
-    spent: bool,
+    spent: u64,
     /// Deliveries.
     delivered: u64,
+}
+
+impl Trouble {
+    /// Whether it was to be acknowledged before it was handled, and that was not
+    /// confirmed, which is a failure too: after each that was it ran.
+    const fn was_unconfirmed(&self) -> bool {
+        self.spent > self.runs
+    }
 }
 
 /// Every dead letter was asked for by a handler, or its attempts had run out, or what
@@ -30,6 +40,7 @@ pub(super) fn asked_for(history: &History, runs: &[Run<'_>], found: &mut Vec<Vio
         let trouble = trouble.or_default();
         let failures = trouble.failures.entry(run.subscription).or_default();
         *failures += u32::from(run.has_failed());
+        trouble.runs += 1;
         trouble.asked |= run.said == Some(Said::DeadLetter);
     }
     let mut letters = Vec::new();
@@ -41,8 +52,10 @@ pub(super) fn asked_for(history: &History, runs: &[Run<'_>], found: &mut Vec<Vio
                 if let Some(group) = groups.next() {
                     let what = (group.name.as_str(), group.topic.as_str(), passage.sequence);
                     let trouble = troubles.entry(what).or_default();
-                    trouble.spent |= matches!(entry, Entry::Acknowledged(_));
-                    trouble.delivered += 1;
+                    match entry {
+                        Entry::Acknowledged(_) => trouble.spent += 1,
+                        _ => trouble.delivered += 1,
+                    }
                 }
             }
             Entry::DeadLettered {
@@ -64,13 +77,11 @@ pub(super) fn asked_for(history: &History, runs: &[Run<'_>], found: &mut Vec<Vio
         let known = find(&history.groups, group, topic).map(|group| group.rules);
         let asked = trouble.zip(known).is_some_and(|(trouble, rules)| {
             let failures = trouble.failures.values().max().copied().unwrap_or(0);
+            let unconfirmed = rules.at_most_once && trouble.was_unconfirmed();
             match reason {
                 Reason::Asked | Reason::Terminal => trouble.asked,
-                // An acknowledgement that is not confirmed is a failure too.
-                Reason::Exhausted => {
-                    failures >= rules.attempts || (rules.at_most_once && trouble.spent)
-                }
-                Reason::Backlogged => rules.gives_up_at_share && failures > 0,
+                Reason::Exhausted => failures >= rules.attempts || unconfirmed,
+                Reason::Backlogged => rules.gives_up_at_share && (failures > 0 || unconfirmed),
                 Reason::CrashLoop => trouble.delivered >= rules.crash_limit,
                 _ => false,
             }

@@ -201,12 +201,12 @@ fn the_word_of_a_handler_that_was_given_up_does_not_count() {
 fn a_subscription_that_holds_too_much_is_found() {
     let mut history = history(good());
     let held = |most| Held { most, places: 5 };
-    history.held.insert(7, held(10));
+    history.held.insert(7, held(15));
     assert_eq!(check(&history), []);
-    history.held.insert(7, held(11));
+    history.held.insert(7, held(16));
     let expected = Violation::HeldTooMuch {
         subscription: 7,
-        held: 11,
+        held: 16,
     };
     assert_eq!(check(&history), [expected]);
 }
