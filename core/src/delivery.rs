@@ -159,7 +159,8 @@ impl<T: Clone> Delivery<T> {
         }
     }
 
-    /// Takes in what happened.
+    /// Takes in what happened. [`Input::Received`] may say so later than it came, with the
+    /// time at which it did.
     pub fn handle(&mut self, now: Time, input: Input<T>) {
         match input {
             Input::Received {

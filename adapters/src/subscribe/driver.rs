@@ -278,8 +278,9 @@ impl Driver {
                     self.outbox.push(back);
                 }
             }
-            for (meta, message) in found.held {
-                self.receive(now, meta, message, redriven);
+            // As if it had been taken in when it came: its lease is to be renewed.
+            for (came, meta, message) in found.held {
+                self.receive(came, meta, message, redriven);
             }
         }
         any

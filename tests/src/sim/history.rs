@@ -11,6 +11,9 @@ use jetbus_core::random::mix;
 
 use super::runtime::Sim;
 
+/// The stream of what is redriven.
+pub const REDRIVE: &str = "jetbus-redrive";
+
 /// One entry of a history.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Entry {
@@ -406,7 +409,13 @@ pub struct History {
     pub calm: bool,
     /// Whether messages to the broker were lost though the connection held.
     pub lossy: bool,
-    /// Tasks that were left at the end, in words.
+    /// How long the lease of an event is.
+    pub ack_wait: Duration,
+    /// What was free of the publish window of each bus that was open at the end, and its
+    /// places.
+    pub windows: BTreeMap<usize, (usize, usize)>,
+    /// What was left after all buses were closed and dropped, in words: tasks, timers,
+    /// wakers, connections.
     pub left: Vec<String>,
 }
 

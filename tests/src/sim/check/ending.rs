@@ -130,3 +130,14 @@ pub(super) fn memory(history: &History, found: &mut Vec<Violation>) {
         }
     }
 }
+
+/// At the end the publish windows are empty, and nothing is left of what was closed.
+pub(super) fn remains(history: &History, found: &mut Vec<Violation>) {
+    for (&bus, &(free, places)) in &history.windows {
+        if free != places {
+            found.push(Violation::WindowTaken { bus, free, places });
+        }
+    }
+    let left = history.left.iter().cloned();
+    found.extend(left.map(|what| Violation::Left { what }));
+}

@@ -7,7 +7,7 @@ use jetbus_core::dead_letter::Reason;
 use super::Violation;
 use super::accounting::find;
 use super::runs::Run;
-use crate::sim::history::{Entry, History, Said};
+use crate::sim::history::{Entry, History, REDRIVE, Said};
 
 /// What happened to an event in a group.
 #[derive(Default)]
@@ -35,13 +35,19 @@ impl Trouble {
 /// else it says is true.
 pub(super) fn asked_for(history: &History, runs: &[Run<'_>], found: &mut Vec<Violation>) {
     let mut troubles: BTreeMap<_, Trouble> = BTreeMap::new();
+    // What is redriven has a sequence of its own, in a stream of its own: all of a topic
+    // together.
+    let mut redriven: BTreeMap<_, Trouble> = BTreeMap::new();
     for run in runs {
         let trouble = troubles.entry((run.group, run.topic, run.sequence));
         let trouble = trouble.or_default();
         let failures = trouble.failures.entry(run.subscription).or_default();
         *failures += u32::from(run.has_failed());
-        trouble.runs += 1;
         trouble.asked |= run.said == Some(Said::DeadLetter);
+        match run.redrives {
+            0 => trouble.runs += 1,
+            _ => redriven.entry((run.group, run.topic)).or_default().runs += 1,
+        }
     }
     let mut letters = Vec::new();
     for (_, entry) in &history.entries {
@@ -50,8 +56,12 @@ pub(super) fn asked_for(history: &History, runs: &[Run<'_>], found: &mut Vec<Vio
                 let consumers = history.groups.iter();
                 let mut groups = consumers.filter(|group| group.consumer == passage.consumer);
                 if let Some(group) = groups.next() {
-                    let what = (group.name.as_str(), group.topic.as_str(), passage.sequence);
-                    let trouble = troubles.entry(what).or_default();
+                    let (group, topic) = (group.name.as_str(), group.topic.as_str());
+                    let what = (group, topic, passage.sequence);
+                    let trouble = match passage.stream == REDRIVE {
+                        true => redriven.entry((group, topic)).or_default(),
+                        false => troubles.entry(what).or_default(),
+                    };
                     match entry {
                         Entry::Acknowledged(_) => trouble.spent += 1,
                         _ => trouble.delivered += 1,
@@ -77,7 +87,9 @@ pub(super) fn asked_for(history: &History, runs: &[Run<'_>], found: &mut Vec<Vio
         let known = find(&history.groups, group, topic).map(|group| group.rules);
         let asked = trouble.zip(known).is_some_and(|(trouble, rules)| {
             let failures = trouble.failures.values().max().copied().unwrap_or(0);
-            let unconfirmed = rules.at_most_once && trouble.was_unconfirmed();
+            let again = redriven.get(&(group, topic));
+            let unconfirmed = rules.at_most_once
+                && (trouble.was_unconfirmed() || again.is_some_and(Trouble::was_unconfirmed));
             match reason {
                 Reason::Asked | Reason::Terminal => trouble.asked,
                 Reason::Exhausted => failures >= rules.attempts || unconfirmed,
