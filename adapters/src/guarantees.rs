@@ -65,9 +65,9 @@
 //! - **Unknown.** An event that was sent and not answered may be stored, now or a moment
 //!   later. Publish it again with the same id within the dedupe window to know.
 //! - **Ids used again after the dedupe window.** They are new events.
-//! - **At most once and a process that stands still.** One that is stopped for longer than
-//!   `ack_wait` before it has an event confirmed may handle it beside another one, for the
-//!   server confirms to both.
+//! - **At most once and a process that stands still.** One that is stopped, or has no
+//!   connection, for longer than `ack_wait` before it has an event confirmed may handle it
+//!   beside another one, for the server confirms to both.
 //! - **Limits of a stream.** `max_age`, and other limits with `Discard::Old`, remove events
 //!   whether they were handled or not. By default there are none, and a stream that is full
 //!   refuses.

@@ -89,6 +89,14 @@ use bytes::Bytes;
 /// their messages again.
 const REMEMBERED: usize = 4;
 
+/// The most messages that are held with this window, those handed out included: two
+/// windows of what the server sends, and one of what was waited for and comes back.
+#[must_use]
+pub const fn most_held(window: usize) -> usize {
+    let window = if window == 0 { 1 } else { window };
+    window.saturating_mul(3)
+}
+
 /// The messages of one consumer that are here. See the [module](self).
 #[derive(Debug)]
 pub struct Delivery<T> {
@@ -132,7 +140,7 @@ impl<T: Clone> Delivery<T> {
         Self {
             config,
             keyed: Keyed::new(random.next()),
-            table: Index::new(config.window.saturating_mul(3), random.next()),
+            table: Index::new(most_held(config.window), random.next()),
             settled: Recent::new(config.window.saturating_mul(REMEMBERED), random.next()),
             pardoned: Recent::new(config.window, random.next()),
             newest: 0,
@@ -151,7 +159,8 @@ impl<T: Clone> Delivery<T> {
         }
     }
 
-    /// Takes in what happened.
+    /// Takes in what happened. [`Input::Received`] may say so later than it came, with the
+    /// time at which it did.
     pub fn handle(&mut self, now: Time, input: Input<T>) {
         match input {
             Input::Received {

@@ -1,37 +1,24 @@
 //! The whole bus on the embedded broker, in virtual time, behind a network that
-//! loses, delays, repeats and breaks, with handlers that fail in every way: 300 seeds,
+//! loses, delays, repeats and breaks, with handlers that fail in every way: 1 000 seeds,
 //! each of which must keep every rule of `sim::check`.
 //!
 //! A seed that fails says how to run it alone.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 
 use jetbus_tests::sim::history::{Answer, Entry, Said};
-use jetbus_tests::sim::run::{Report, run};
+use jetbus_tests::sim::plan::{Cuts, Plan};
+use jetbus_tests::sim::run::run;
+use jetbus_tests::sim::trial::Trial;
 
 /// Runs one seed; what is wrong, in words.
 fn failure(seed: u64) -> Option<String> {
-    let report = match run(seed) {
-        Ok(report) if report.violations.is_empty() => return None,
-        Ok(report) => report,
-        Err(stuck) => return Some(format!("seed {seed}: {stuck}\n{}", replay(seed))),
-    };
-    let mut text = format!("seed {seed}: {:?}\n", report.plan);
-    for violation in &report.violations {
-        let _ = writeln!(text, "  {violation}");
-    }
-    Some(text + &replay(seed))
-}
-
-fn replay(seed: u64) -> String {
-    format!("  replay: JETBUS_SEED={seed} cargo test -p jetbus-tests --test simulation\n")
+    let trial = Trial::of(Plan::new(seed));
+    let complaint = || format!("seed {seed} fails:\n{}", trial.complaint(&Cuts::default()));
+    (!trial.wrong.is_empty()).then(complaint)
 }
 
 fn all_keep_the_rules(seeds: impl Iterator<Item = u64>) {
-    if std::env::var_os("JETBUS_SEED").is_some() {
-        return;
-    }
     let failures: Vec<_> = seeds.filter_map(failure).collect();
     assert!(
         failures.is_empty(),
@@ -45,53 +32,26 @@ fn all_keep_the_rules(seeds: impl Iterator<Item = u64>) {
 
 #[test]
 fn even_seeds_keep_the_rules() {
-    all_keep_the_rules((0..300).step_by(2));
+    all_keep_the_rules((0..1_000).step_by(2));
 }
 
 #[test]
 fn odd_seeds_keep_the_rules() {
-    all_keep_the_rules((1..300).step_by(2));
+    all_keep_the_rules((1..1_000).step_by(2));
 }
 
-/// With `JETBUS_SEED=n`, that seed alone, with its whole history; with
-/// `JETBUS_SEED=n-m`, all from `n` to `m`.
+/// In each of these an event of a key overtook another, was never handled, or ran twice
+/// though once was the most.
 #[test]
-fn the_chosen_seeds_keep_the_rules() {
-    let Ok(chosen) = std::env::var("JETBUS_SEED") else {
-        return;
-    };
-    let number = |text: &str| text.parse().expect("JETBUS_SEED is n or n-m");
-    let failures: String = match chosen.split_once('-') {
-        Some((from, to)) => (number(from)..=number(to)).filter_map(failure).collect(),
-        None => {
-            let seed = number(&chosen);
-            if let Ok(report) = run(seed) {
-                print(&report);
-            }
-            failure(seed).into_iter().collect()
-        }
-    };
-    assert!(failures.is_empty(), "{failures}");
-}
-
-fn print(report: &Report) {
-    println!("{:#?}", report.plan);
-    for (time, entry) in &report.history.entries {
-        println!(
-            "{:>12.6} {entry:?}",
-            time.since(jetbus::Time::ZERO).as_secs_f64()
-        );
-    }
-    for ((stream, sequence), stored) in &report.history.stored {
-        println!("{stream} {sequence}: {stored:?}");
-    }
+fn seeds_that_failed_once_keep_the_rules() {
+    all_keep_the_rules([1_557, 1_775, 1_960, 2_930].into_iter());
 }
 
 #[test]
 fn a_seed_run_twice_gives_the_same_history() {
     for seed in [1, 7, 42, 1_000] {
         let [first, second] = [run(seed), run(seed)].map(|report| report.expect("it ends"));
-        if first.digest != second.digest {
+        if first.digest() != second.digest() {
             let pairs = first.history.entries.iter().zip(&second.history.entries);
             let differing = pairs.enumerate().find(|(_, (one, other))| one != other);
             panic!("seed {seed} differs from itself, first at {differing:?}");

@@ -278,8 +278,9 @@ impl Driver {
                     self.outbox.push(back);
                 }
             }
-            for (meta, message) in found.held {
-                self.receive(now, meta, message, redriven);
+            // As if it had been taken in when it came: its lease is to be renewed.
+            for (came, meta, message) in found.held {
+                self.receive(came, meta, message, redriven);
             }
         }
         any
@@ -356,7 +357,8 @@ impl Driver {
         };
         if let Err(work) = self.lanes.handoff().push(work) {
             // The bus is closing: told to stop in a moment. (The lanes have room for
-            // all that is held.)
+            // all that is held, or what is refused would never run.)
+            debug_assert!(self.lanes.handoff().is_closed(), "the lanes are full");
             self.refused.extend(work.ids());
             return;
         }

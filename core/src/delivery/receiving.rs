@@ -3,7 +3,7 @@
 use super::held::{Held, State};
 use super::recent::Verdict;
 use super::words::{DeliveryEvent, Key};
-use super::{AtShare, Delivery};
+use super::{AtShare, Delivery, most_held};
 use crate::dead_letter::Reason;
 use crate::jetstream::ack::{self, Meta};
 use crate::keyed::Id;
@@ -32,7 +32,7 @@ impl<T: Clone> Delivery<T> {
         }
         let window = self.config.window;
         // What was waited for and comes back is never refused: up to a third window.
-        if self.held() >= window.saturating_mul(2) || self.keyed.len() >= window.saturating_mul(3) {
+        if self.held() >= window.saturating_mul(2) || self.keyed.len() >= most_held(window) {
             self.refuse(now, key, held);
             return;
         }
@@ -59,7 +59,7 @@ impl<T: Clone> Delivery<T> {
     fn refuse(&mut self, now: Time, key: Option<Key>, mut held: Held<T>) {
         let window = self.config.window;
         let reply = held.reply.clone();
-        let room = self.vacant < window && self.keyed.len() < window.saturating_mul(3);
+        let room = self.vacant < window && self.keyed.len() < most_held(window);
         if key.is_some() && room && !self.stopping {
             held.state = State::Away { due: true };
             let id = self.insert(key, held);
@@ -134,7 +134,7 @@ impl<T: Clone> Delivery<T> {
             return;
         }
         let window = self.config.window;
-        if self.vacant >= window || self.keyed.len() >= window.saturating_mul(3) {
+        if self.vacant >= window || self.keyed.len() >= most_held(window) {
             self.pardon(&held);
             self.tell(DeliveryEvent::NotReturned { stream_seq });
             return;

@@ -360,6 +360,21 @@ fn leases_of_all_that_is_held_are_renewed_together() {
 }
 
 #[test]
+fn the_lease_of_what_came_a_while_ago_is_renewed_at_once() {
+    let (mut delivery, _jobs) = with(&[None]);
+    delivery.handle(at(9_000), Input::Tick);
+    // Held back elsewhere since then.
+    delivery.handle(at(500), message(2, None, 1));
+    out(&mut delivery);
+    assert_eq!(delivery.deadline(), Some(at(10_000)));
+    delivery.handle(at(12_000), message(3, None, 1));
+    let then = out(&mut delivery);
+    let mut renewed = then.sent();
+    renewed.sort_unstable();
+    assert_eq!(renewed, [(1, "+WPI"), (2, "+WPI")]);
+}
+
+#[test]
 fn progress_renews_at_once() {
     let (mut delivery, jobs) = with(&[None]);
     delivery.handle(at(9_000), Input::Progress { id: jobs[0].id });

@@ -255,10 +255,19 @@ pub enum Violation {
         /// The bus.
         bus: usize,
     },
-    /// A task outlived all buses.
-    TaskLeft {
-        /// The task, in words.
-        task: String,
+    /// Nothing was under way, and some places of a publish window were taken.
+    WindowTaken {
+        /// The bus.
+        bus: usize,
+        /// Its free places.
+        free: usize,
+        /// All of them.
+        places: usize,
+    },
+    /// Something outlived all buses: a task, a timer, a waker, a connection.
+    Left {
+        /// What, in words.
+        what: String,
     },
 }
 
@@ -295,8 +304,7 @@ pub fn check(history: &History) -> Vec<Violation> {
     ending::drains(history, &runs, &mut found);
     ending::memory(history, &mut found);
     ending::recovery(history, &mut found);
-    let left = history.left.iter().cloned();
-    found.extend(left.map(|task| Violation::TaskLeft { task }));
+    ending::remains(history, &mut found);
     found
 }
 

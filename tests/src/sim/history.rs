@@ -11,6 +11,9 @@ use jetbus_core::random::mix;
 
 use super::runtime::Sim;
 
+/// The stream of what is redriven.
+pub const REDRIVE: &str = "jetbus-redrive";
+
 /// One entry of a history.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Entry {
@@ -444,7 +447,13 @@ pub struct History {
     pub calm: bool,
     /// Whether messages to the broker were lost though the connection held.
     pub lossy: bool,
-    /// Tasks that were left at the end, in words.
+    /// How long the lease of an event is.
+    pub ack_wait: Duration,
+    /// What was free of the publish window of each bus that was open at the end, and its
+    /// places.
+    pub windows: BTreeMap<usize, (usize, usize)>,
+    /// What was left after all buses were closed and dropped, in words: tasks, timers,
+    /// wakers, connections.
     pub left: Vec<String>,
 }
 
@@ -458,20 +467,31 @@ impl History {
     }
 }
 
+/// What happened so far, with its times. Clones are the same.
+#[derive(Clone, Debug, Default)]
+pub struct Entries(Arc<Mutex<Vec<(Time, Entry)>>>);
+
+impl Entries {
+    /// Reads what was written so far.
+    pub fn with<R>(&self, read: impl FnOnce(&mut Vec<(Time, Entry)>) -> R) -> R {
+        read(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
 /// Where a running simulation writes what happens. Clones write to the same.
 #[derive(Clone, Debug)]
 pub struct Log {
     sim: Sim,
-    entries: Arc<Mutex<Vec<(Time, Entry)>>>,
+    entries: Entries,
 }
 
 impl Log {
-    /// An empty one, by the clock of `sim`.
+    /// One that writes there, by the clock of `sim`.
     #[must_use]
-    pub fn new(sim: &Sim) -> Self {
+    pub fn new(sim: &Sim, entries: &Entries) -> Self {
         Self {
             sim: sim.clone(),
-            entries: Arc::default(),
+            entries: entries.clone(),
         }
     }
 
@@ -483,6 +503,6 @@ impl Log {
 
     /// Reads what was written so far.
     pub fn with<R>(&self, read: impl FnOnce(&mut Vec<(Time, Entry)>) -> R) -> R {
-        read(&mut self.entries.lock().unwrap_or_else(PoisonError::into_inner))
+        self.entries.with(read)
     }
 }

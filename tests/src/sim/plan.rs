@@ -7,12 +7,14 @@ use std::time::Duration;
 use super::link::Faults;
 use super::rng::Rng;
 
+mod cuts;
 mod handling;
 
+pub use cuts::{BadCut, Cuts};
 pub use handling::{Handling, Mode};
 
 /// One run, decided before it starts.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
     /// Where it comes from, and where all other chance of the run starts.
     pub seed: u64,
@@ -82,7 +84,7 @@ pub struct Plan {
 }
 
 /// A topic of a run.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Topic {
     /// Its name. Those below `orders.` belong to a declared stream, others have one
     /// of their own.

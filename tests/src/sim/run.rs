@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use jetbus_core::random::mix;
 use jetbus_core::{Time, names};
 
 use super::check::{Accounts, Violation, check};
-use super::history::{Entry, Group, Held, History, Log, Rules};
+use super::history::{Entries, Entry, Group, Held, History, Log, Rules};
 use super::link::FaultyLink;
 use super::plan::{Handling, Plan};
 use super::rng::Rng;
@@ -46,8 +46,15 @@ pub struct Report {
     pub history: History,
     /// What is wrong with it.
     pub violations: Vec<Violation>,
+    schedule: u64,
+}
+
+impl Report {
     /// Equal for equal runs: every choice of the scheduler and the whole history.
-    pub digest: u64,
+    #[must_use]
+    pub fn digest(&self) -> u64 {
+        mix(self.history.digest() ^ self.schedule)
+    }
 }
 
 /// Runs `seed` to its end.
@@ -55,10 +62,19 @@ pub struct Report {
 /// # Errors
 /// When it comes to no end.
 pub fn run(seed: u64) -> Result<Report, Stuck> {
-    let plan = Plan::new(seed);
-    let mut rng = Rng::new(seed ^ 0x5eed);
+    run_plan(Plan::new(seed), &Entries::default())
+}
+
+/// Runs a plan to its end, and writes to `entries` what happens: what is there when it
+/// comes to none. A whole history takes them out again.
+///
+/// # Errors
+/// When it comes to no end.
+pub fn run_plan(plan: Plan, entries: &Entries) -> Result<Report, Stuck> {
+    let mut rng = Rng::new(plan.seed ^ 0x5eed);
     let sim = Sim::new(rng.next());
-    let world = World::new(plan.clone(), &sim, rng.fork());
+    let log = Log::new(&sim, entries);
+    let world = World::new(plan.clone(), &sim, log, rng.fork());
     let result = sim.block_on(world.play(rng));
     if result.is_err() {
         sim.abandon();
@@ -66,14 +82,13 @@ pub fn run(seed: u64) -> Result<Report, Stuck> {
     let mut history = result?;
     // What is left are the ends of tasks that were told to end.
     sim.block_on(sim.sleep(Duration::from_secs(5)))?;
-    history.left = sim.describe_tasks();
+    history.left = world.left();
     sim.abandon();
-    let digest = mix(history.digest() ^ sim.schedule());
     Ok(Report {
         violations: check(&history),
         plan,
         history,
-        digest,
+        schedule: sim.schedule(),
     })
 }
 
@@ -89,6 +104,8 @@ struct Shared {
     rng: Mutex<Rng>,
     /// What each subscription held so far.
     held: Mutex<BTreeMap<u64, Held>>,
+    /// The links of all buses.
+    links: Mutex<Vec<Weak<FaultyLink>>>,
     /// Numbers events, calls, subscriptions and runs.
     next: AtomicU64,
 }
@@ -104,14 +121,15 @@ struct Process {
 }
 
 impl World {
-    fn new(plan: Plan, sim: &Sim, rng: Rng) -> Self {
+    fn new(plan: Plan, sim: &Sim, log: Log, rng: Rng) -> Self {
         Self(Arc::new(Shared {
             plan,
             sim: sim.clone(),
             runtime: Arc::new(sim.clone()),
-            log: Log::new(sim),
+            log,
             rng: Mutex::new(rng),
             held: Mutex::default(),
+            links: Mutex::default(),
             next: AtomicU64::new(1),
         }))
     }
@@ -130,6 +148,21 @@ impl World {
         let held = held.entry(subscription).or_default();
         held.most = held.most.max(events);
         held.places = self.0.plan.held;
+    }
+
+    /// What there still is, in words.
+    fn left(&self) -> Vec<String> {
+        let sim = &self.0.sim;
+        let mut left = sim.describe_tasks();
+        let counts = [("timers", sim.timers()), ("wakers", sim.wakers())];
+        let counts = counts.into_iter().filter(|(_, count)| *count > 0);
+        left.extend(counts.map(|(what, count)| format!("{count} {what}")));
+        // Whatever holds something of a bus holds its link.
+        let links = self.0.links.lock().unwrap_or_else(PoisonError::into_inner);
+        let held = links.iter().enumerate();
+        let held = held.filter(|(_, link)| link.strong_count() > 0);
+        left.extend(held.map(|(bus, _)| format!("the link of bus {bus}")));
+        left
     }
 
     async fn pause(&self, most: Duration) {
@@ -196,16 +229,21 @@ impl World {
         work.ended().await;
         self.pause(plan.faults.late).await;
 
-        if self.caught_up(&reader, &processes).await
+        let mut caught_up = self.caught_up(&reader, &processes).await;
+        if caught_up
             && plan.redrives
             && let Some(last) = processes.last()
             && unrest::redrive(self, &last.bus, last.number).await
         {
-            self.caught_up(&reader, &processes).await;
+            caught_up = self.caught_up(&reader, &processes).await;
         }
         for process in processes.iter().skip(usize::from(plan.early_close)) {
             recovery::check(self, &reader, process).await;
         }
+        let windows = match caught_up {
+            true => self.windows(&processes).await,
+            false => BTreeMap::new(),
+        };
         for process in &processes {
             self.close(process).await;
             process.readers.ended().await;
@@ -226,6 +264,8 @@ impl World {
             close_limit: plan.close_timeout + Duration::from_secs(2),
             calm: plan.is_calm(),
             lossy: plan.faults.lose_out > 0,
+            ack_wait: plan.ack_wait,
+            windows,
             left: Vec::new(),
         }
     }
@@ -245,6 +285,9 @@ impl World {
         let watcher = watch::watcher(log, number, spent);
         let link = FaultyLink::new(Arc::new(inner), sim, rng.next(), watcher);
         let link = Arc::new(link);
+        let mut links = self.0.links.lock().unwrap_or_else(PoisonError::into_inner);
+        links.push(Arc::downgrade(&link));
+        drop(links);
         let bus = Builder::link(Arc::<FaultyLink>::clone(&link))
             .runtime(Arc::clone(runtime))
             .seed(rng.next())
@@ -343,6 +386,20 @@ impl World {
             sim.sleep(Duration::from_millis(200)).await;
         }
         false
+    }
+
+    /// What is free of the publish windows, and their places, of the buses that are still
+    /// open. Nothing is under way any more.
+    async fn windows(&self, processes: &[Process]) -> BTreeMap<usize, (usize, usize)> {
+        let mut windows = BTreeMap::new();
+        // The last answers come.
+        self.0.sim.sleep(Duration::from_secs(1)).await;
+        for process in processes {
+            if let Some(free) = publish::free(self, &process.bus).await {
+                windows.insert(process.number, (free, self.0.plan.window));
+            }
+        }
+        windows
     }
 
     /// Closes a bus, for several callers at once.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
 use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
@@ -49,7 +50,11 @@ impl Default for Limits {
 #[derive(Clone)]
 pub struct Sim(Arc<Shared>);
 
-struct Shared(Mutex<State>);
+struct Shared {
+    state: Mutex<State>,
+    /// Of tasks, here and in whatever may wake them.
+    wakers: AtomicUsize,
+}
 
 struct State {
     limits: Limits,
@@ -107,7 +112,7 @@ impl Sim {
     /// The runtime of `seed`.
     #[must_use]
     pub fn with_limits(seed: u64, limits: Limits) -> Self {
-        Self(Arc::new(Shared(Mutex::new(State {
+        let state = Mutex::new(State {
             limits,
             rng: Rng::new(seed),
             now: Time::ZERO,
@@ -118,7 +123,11 @@ impl Sim {
             timers: BTreeMap::new(),
             steps: 0,
             schedule: 0,
-        }))))
+        });
+        Self(Arc::new(Shared {
+            state,
+            wakers: AtomicUsize::new(0),
+        }))
     }
 
     /// Runs everything until `future` is done.
@@ -139,10 +148,7 @@ impl Sim {
             let Some((id, task)) = self.0.turn(began, limit)? else {
                 continue;
             };
-            let waker = Waker::from(Arc::new(Alarm {
-                shared: Arc::downgrade(&self.0),
-                task: id,
-            }));
+            let waker = Waker::from(Alarm::new(&self.0, id));
             let mut cx = Context::from_waker(&waker);
             if id == main {
                 if let Poll::Ready(output) = future.as_mut().poll(&mut cx) {
@@ -173,6 +179,18 @@ impl Sim {
     #[must_use]
     pub fn describe_tasks(&self) -> Vec<String> {
         self.0.with(|state| state.describe_tasks())
+    }
+
+    /// The timers that are set.
+    #[must_use]
+    pub fn timers(&self) -> usize {
+        self.0.with(|state| state.timers.len())
+    }
+
+    /// The wakers of tasks that somebody holds.
+    #[must_use]
+    pub fn wakers(&self) -> usize {
+        self.0.wakers.load(Ordering::Relaxed)
     }
 
     /// A digest of every choice made so far: equal for equal runs.
@@ -233,7 +251,7 @@ impl fmt::Debug for Sim {
 impl Shared {
     /// Nothing that `work` does may wake, spawn or drop a future.
     fn with<R>(&self, work: impl FnOnce(&mut State) -> R) -> R {
-        work(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        work(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// What runs next; `None` when only timers fired.
@@ -357,6 +375,24 @@ impl Drop for Leave<'_> {
 struct Alarm {
     shared: Weak<Shared>,
     task: u64,
+}
+
+impl Alarm {
+    fn new(shared: &Arc<Shared>, task: u64) -> Arc<Self> {
+        shared.wakers.fetch_add(1, Ordering::Relaxed);
+        Arc::new(Self {
+            shared: Arc::downgrade(shared),
+            task,
+        })
+    }
+}
+
+impl Drop for Alarm {
+    fn drop(&mut self) {
+        if let Some(shared) = self.shared.upgrade() {
+            shared.wakers.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
 }
 
 impl Wake for Alarm {

@@ -48,9 +48,9 @@ pub(super) struct Feed {
 struct Pulled {
     pull: Pull,
     line: Line,
-    /// Received beyond a gap. No more than was asked for: nothing more is pulled until
-    /// the gap is looked after.
-    held: Vec<(Meta, Message)>,
+    /// Received beyond a gap, and when: the lease runs since then. No more than was asked
+    /// for: nothing more is pulled until the gap is looked after.
+    held: Vec<(Time, Meta, Message)>,
     /// Whether it was connected before.
     begun: bool,
     /// Its stream was made again, and nobody was told yet.
@@ -187,6 +187,9 @@ impl Feed {
     pub(super) fn disconnected(&mut self, now: Time, stopping: bool) {
         self.pulling(now, pull::Input::Disconnected);
         self.pulls.clear();
+        if let Some(stream) = &mut self.stream {
+            stream.line.broke();
+        }
         if stopping {
             // Nothing is on its way any more.
             self.inbox = None;
@@ -274,7 +277,7 @@ impl Feed {
         if !stream.line.received(&meta, &message, dropped) || self.phase.is_stopped() {
             return Some((meta, message));
         }
-        stream.held.push((meta, message));
+        stream.held.push((now, meta, message));
         self.leave(now);
         None
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use futures_channel::mpsc;
-use jetbus_core::delivery::Delivery;
+use jetbus_core::delivery::{Delivery, most_held};
 
 use super::super::consumer::{self, Source};
 use super::super::lanes::Lanes;
@@ -48,8 +48,8 @@ pub(in crate::subscribe) async fn start(
     }
 
     let (control, controls) = mpsc::channel(8);
-    // The machine holds up to twice its window.
-    let held = options.window.saturating_mul(2);
+    // All that the machine holds may be handed out at once.
+    let held = most_held(options.window);
     let lanes = Arc::new(Lanes::new(
         Arc::clone(inner),
         topic,

@@ -82,8 +82,8 @@ impl Driver {
                 break;
             };
             let redriven = feed.redriven();
-            for (meta, message) in feed.stop(now) {
-                self.receive(now, meta, message, redriven);
+            for (came, meta, message) in feed.stop(now) {
+                self.receive(came, meta, message, redriven);
             }
         }
         // What no worker took is as good as never handed out.

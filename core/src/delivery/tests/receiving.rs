@@ -167,3 +167,20 @@ fn what_there_is_no_room_for_is_not_overtaken() {
         .remove(0);
     assert_eq!(fourth.item, 4);
 }
+
+#[test]
+fn all_that_is_held_when_what_was_refused_comes_back_runs_at_once() {
+    let mut delivery = Delivery::new(config(2));
+    for n in 1..=6 {
+        delivery.handle(at(0), message(n.into(), Some(n), 1));
+    }
+    let mut ran = out(&mut delivery).ran();
+    for n in 5..=6 {
+        ran.extend(give(&mut delivery, 1, message(n.into(), Some(n), 2)).ran());
+    }
+    assert_eq!(ran, [1, 2, 3, 4, 5, 6]);
+    assert_eq!(delivery.running(), most_held(2));
+    let more = give(&mut delivery, 1, message(7, Some(7), 1));
+    assert_eq!(more.sent(), [(7, "-NAK")]);
+    assert_eq!((more.ran(), delivery.running()), (vec![], most_held(2)));
+}

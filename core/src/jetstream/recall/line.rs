@@ -59,8 +59,8 @@ pub struct Line {
     alone: u64,
     /// What still comes is of a consumer that is no more.
     stale: bool,
-    /// Another server may serve the consumer than before, and have counted deliveries
-    /// that were never sent.
+    /// The connection broke, or another server may serve the consumer than before: some
+    /// deliveries that were counted may never come.
     doubt: bool,
     /// Given back to the server and not yet come again. No more than the consumer's
     /// `max_ack_pending`.
@@ -102,8 +102,8 @@ impl Line {
     /// Says whether others before it are missing, and it is to be held until a recall
     /// has said which.
     ///
-    /// Over a connection that holds and drops nothing, a gap is what others were given,
-    /// as long as one server serves the consumer.
+    /// Over a connection that held since the last recall and drops nothing, a gap is what
+    /// others were given, as long as one server serves the consumer.
     pub fn received(&mut self, meta: &Meta, message: &Message, dropped: bool) -> bool {
         if self.stale {
             return false;
@@ -140,6 +140,12 @@ impl Line {
     /// Whether what did not come was lost, and is not what others were given.
     const fn loses(&self, dropped: bool) -> bool {
         self.place.own || (dropped || self.doubt) && !self.shared
+    }
+
+    /// The connection broke. What comes before the next recall may leave out what was on
+    /// its way.
+    pub const fn broke(&mut self) {
+        self.doubt = true;
     }
 
     /// News of the pulls: the consumer's server may be another one from now on.

@@ -43,7 +43,9 @@ pub(super) fn done_and_given_up(history: &History, runs: &[Run<'_>], found: &mut
 
 /// Where it is said so, an event runs at most once for its group, and once more each
 /// time that it is redriven. Where leases cannot be kept, because no stream has a leader or
-/// signs of life are lost, what two processes received may be confirmed to both.
+/// signs of life are lost, what two processes received may be confirmed to both: also when
+/// the connection of one of the two was gone for longer than leases are renewed in good
+/// time.
 pub(super) fn at_most_once(history: &History, runs: &[Run<'_>], found: &mut Vec<Violation>) {
     let leaderless = |(_, entry): &(Time, Entry)| matches!(entry, Entry::Leaderless { .. });
     let shared = history.groups.iter().any(|group| group.shared);
@@ -51,16 +53,26 @@ pub(super) fn at_most_once(history: &History, runs: &[Run<'_>], found: &mut Vec<
     if forgets(history) || (shared && lapses) {
         return;
     }
-    let mut ran = BTreeMap::new();
+    let (gone, arrived) = (gone(history), arrivals(history));
+    let lapsed = |run: &Run<'_>| {
+        let came = arrived.get(&(run.bus, run.stream, run.sequence));
+        let came = came.copied().unwrap_or(0);
+        let held = |back: usize| came < back && back < run.started;
+        gone.iter()
+            .any(|(bus, back)| *bus == run.bus && held(*back))
+    };
+    let mut ran: BTreeMap<_, &Run<'_>> = BTreeMap::new();
     for run in runs {
         let group = find(&history.groups, run.group, run.topic);
         if !group.is_some_and(|group| group.rules.at_most_once) {
             continue;
         }
         let event = (run.group, run.stream, run.sequence, run.redrives);
-        if let Some(before) = ran.insert(event, run.run) {
+        if let Some(before) = ran.insert(event, run)
+            && !(before.bus != run.bus && (lapsed(before) || lapsed(run)))
+        {
             found.push(Violation::RanAgain {
-                runs: (before, run.run),
+                runs: (before.run, run.run),
             });
         }
     }
@@ -98,6 +110,40 @@ pub(super) fn handled_again(history: &History, runs: &[Run<'_>], found: &mut Vec
             done.insert(event, run);
         }
     }
+}
+
+/// Where in the history each message of a stream came to each bus first.
+fn arrivals(history: &History) -> BTreeMap<(usize, &str, u64), usize> {
+    let mut arrived = BTreeMap::new();
+    for (place, (_, entry)) in history.entries.iter().enumerate() {
+        if let Entry::Arrived(passage) = entry {
+            let what = (passage.bus, passage.stream.as_str(), passage.sequence);
+            arrived.entry(what).or_insert(place);
+        }
+    }
+    arrived
+}
+
+/// The buses whose connections were gone for too long to keep leases, and where in the
+/// history they were back.
+fn gone(history: &History) -> Vec<(usize, usize)> {
+    let mut down = BTreeMap::new();
+    let mut gone = Vec::new();
+    for (place, (now, entry)) in history.entries.iter().enumerate() {
+        match entry {
+            Entry::Down { bus } => _ = down.entry(*bus).or_insert(*now),
+            Entry::Up { bus } => {
+                let since = down.remove(bus);
+                // They are renewed when a third of them is over.
+                let long = history.ack_wait * 2 / 3;
+                if since.is_some_and(|since| now.since(since) >= long) {
+                    gone.push((*bus, place));
+                }
+            }
+            _ => {}
+        }
+    }
+    gone
 }
 
 /// Whether the broker was made to forget what was acknowledged: a consumer was deleted,

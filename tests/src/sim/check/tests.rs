@@ -135,6 +135,8 @@ fn history(entries: Vec<Entry>) -> History {
         close_limit: Duration::from_secs(3),
         calm: false,
         lossy: false,
+        ack_wait: Duration::from_secs(8),
+        windows: BTreeMap::new(),
         left: Vec::new(),
     }
 }
@@ -535,8 +537,20 @@ fn a_close_that_is_late_or_differs_is_found() {
 }
 
 #[test]
-fn a_task_that_is_left_is_found() {
+fn what_is_left_is_found() {
     let mut history = history(good());
     history.left.push("#7".into());
-    assert_eq!(check(&history), [Violation::TaskLeft { task: "#7".into() }]);
+    assert_eq!(check(&history), [Violation::Left { what: "#7".into() }]);
+}
+
+#[test]
+fn a_place_of_a_window_that_is_not_free_at_the_end_is_found() {
+    let mut history = history(good());
+    history.windows = [(0, (8, 8)), (1, (7, 8))].into();
+    let taken = Violation::WindowTaken {
+        bus: 1,
+        free: 7,
+        places: 8,
+    };
+    assert_eq!(check(&history), [taken]);
 }

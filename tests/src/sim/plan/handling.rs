@@ -20,7 +20,7 @@ pub enum Mode {
 }
 
 /// The options of a subscription, and what its handlers do. Chances are in a thousand.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Handling {
     /// How handlers get their events.
     pub mode: Mode,

@@ -1,6 +1,8 @@
 //! Publishers: some wait for each outcome, some later for many.
 
 use std::future::Future;
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
 
 use jetbus::{BatchPath, Bus, Event, Headers, Outcome, PublishError, Raw, Receipt, Topic};
 
@@ -111,6 +113,41 @@ async fn batches(world: &World, publisher: Publisher, topics: &[Topic]) {
         for (call, outcome) in calls.into_iter().zip(outcomes) {
             end(world, call, outcome);
         }
+    }
+}
+
+/// Where nobody listens, and nothing is looked at.
+const SPARE: &str = "spare";
+
+/// How many events can be under way at once: as many as are taken without a wait, one
+/// after the other. `None` when the bus is closed.
+pub(super) async fn free(world: &World, bus: &Bus) -> Option<usize> {
+    let topic = bus.topic(SPARE).ok()?;
+    let raw = || Raw::new(world.number().to_string());
+    // Its stream is there from now on.
+    let stored = topic.publish_raw(raw()).await;
+    stored.ok()?;
+    let mut receipts = Vec::new();
+    while let Some(Ok(receipt)) = now_or_never(topic.send_raw(raw())) {
+        receipts.push(receipt);
+        if receipts.len() > world.0.plan.window {
+            break;
+        }
+    }
+    let free = receipts.len();
+    for receipt in receipts {
+        // Whatever became of it is not looked at.
+        let _ = receipt.await;
+    }
+    Some(free)
+}
+
+/// What a future gives at once.
+fn now_or_never<T>(future: impl Future<Output = T>) -> Option<T> {
+    let mut cx = Context::from_waker(Waker::noop());
+    match pin!(future).poll(&mut cx) {
+        Poll::Ready(output) => Some(output),
+        Poll::Pending => None,
     }
 }
 

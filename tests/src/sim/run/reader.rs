@@ -13,11 +13,10 @@ use jetbus_core::jetstream::admin::{StoredMessage, stored_message};
 use jetbus_core::{Headers, Message, Publish, Subject};
 use serde_json::{Value, json};
 
-use super::super::history::{Letter, Stored};
+use super::super::history::{Letter, REDRIVE, Stored};
 use super::handle::raw_number;
 
 const DEAD: &str = "jetbus-dead";
-const REDRIVE: &str = "jetbus-redrive";
 const INBOX: &str = "_INBOX.reader";
 
 pub(super) struct Reader(Embedded);

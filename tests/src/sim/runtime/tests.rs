@@ -131,3 +131,25 @@ fn abandoning_frees_what_tasks_hold() {
     sim.abandon();
     assert_eq!(Arc::strong_count(&held), 1);
 }
+
+#[test]
+fn timers_and_wakers_are_counted_until_nobody_holds_them() {
+    let sim = Sim::new(1);
+    let kept = Arc::new(Mutex::new(None));
+    let (sleeps, keeper) = (sim.clone(), Arc::clone(&kept));
+    sim.spawn(Box::pin(async move {
+        poll_fn(|cx| {
+            *keeper.lock().unwrap() = Some(cx.waker().clone());
+            Poll::Ready(())
+        })
+        .await;
+        sleeps.sleep(Duration::from_secs(9)).await;
+    }));
+    sim.block_on(sim.sleep(Duration::from_secs(1))).unwrap();
+    assert_eq!((sim.tasks(), sim.timers()), (1, 1));
+    assert!(sim.wakers() > 0);
+    sim.block_on(sim.sleep(Duration::from_secs(10))).unwrap();
+    assert_eq!((sim.tasks(), sim.timers(), sim.wakers()), (0, 0, 1));
+    kept.lock().unwrap().take();
+    assert_eq!(sim.wakers(), 0);
+}

@@ -52,8 +52,8 @@ pub(in super::super) struct Found {
     pub(in super::super) lost: Vec<(Meta, Option<Bytes>)>,
     /// Gives them back.
     pub(in super::super) back: Vec<Outbound>,
-    /// What came meanwhile.
-    pub(in super::super) held: Vec<(Meta, Message)>,
+    /// What came meanwhile, and when.
+    pub(in super::super) held: Vec<(Time, Meta, Message)>,
 }
 
 impl Feed {

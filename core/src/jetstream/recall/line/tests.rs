@@ -127,6 +127,19 @@ fn a_gap_after_a_change_of_the_server_leads_to_a_recall() {
 }
 
 #[test]
+fn a_gap_after_the_connection_broke_is_no_sign_of_others() {
+    let mut line = Line::new(place(2));
+    assert!(!receive(&mut line, 3, false));
+    // What was asked for before may come as soon as there is a connection again.
+    line.broke();
+    assert!(receive(&mut line, 5, false));
+    assert!(!line.is_shared() && !line.turned_shared());
+    line.recalled(&recalled(5, Finding::Lost { count: 1 }));
+    assert!(!receive(&mut line, 7, false));
+    assert!(line.is_shared());
+}
+
+#[test]
 fn what_others_may_have_is_never_recalled() {
     let mut line = Line::new(Place {
         others: true,

@@ -101,6 +101,35 @@ fn a_letter_for_a_share_or_for_crashes_needs_one_or_the_other() {
 }
 
 #[test]
+fn an_acknowledgement_that_was_not_confirmed_is_a_failure() {
+    for reason in [Reason::Exhausted, Reason::Backlogged] {
+        // Acknowledged ahead, event 2 never ran.
+        let mut never = changed(|entries| {
+            entries.drain(14..16);
+            entries.drain(10..12);
+        });
+        never.groups[0].rules.at_most_once = true;
+        never.groups[0].rules.gives_up_at_share = true;
+        never.letters.push(letter(2, reason));
+        assert_eq!(nameless(check(&never)), [given_up(2, reason)]);
+        let spent = (Time::from_millis(60_000), Entry::Acknowledged(passage(2)));
+        never.entries.push(spent.clone());
+        assert_eq!(check(&never), []);
+        // It ran after that one: it was confirmed.
+        let again = [started(12, 2), ended(12, false)];
+        let again = again.map(|entry| (Time::from_millis(61_000), entry));
+        never.entries.extend(again);
+        never.groups[0].rules.attempts = 3;
+        let expected = match reason {
+            Reason::Exhausted => vec![given_up(2, reason)],
+            // Its handler failed as well.
+            _ => vec![],
+        };
+        assert_eq!(nameless(check(&never)), expected);
+    }
+}
+
+#[test]
 fn what_a_bus_tells_of_dead_letters_has_to_be_true_too() {
     let told = changed(|entries| {
         entries.push(Entry::DeadLettered {

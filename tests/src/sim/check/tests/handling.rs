@@ -107,6 +107,47 @@ fn an_event_that_is_handled_at_most_once_and_not_confirmed_is_found() {
 }
 
 #[test]
+fn a_connection_that_was_gone_for_long_excuses_a_second_run_elsewhere() {
+    let runs = |gone: u64, other: usize| {
+        let elsewhere = |mut entry: Entry| {
+            match &mut entry {
+                Entry::Started { bus, .. } => *bus = other,
+                Entry::Arrived(passage) => passage.bus = other,
+                _ => {}
+            }
+            entry
+        };
+        let mut history = changed(|entries| {
+            entries.drain(10..12);
+            let again = [
+                elsewhere(Entry::Arrived(passage(2))),
+                Entry::Down { bus: other },
+                Entry::Up { bus: other },
+                elsewhere(started(13, 2)),
+                ended(13, true),
+            ];
+            entries.splice(14..14, again);
+        });
+        for (time, entry) in &mut history.entries[16..] {
+            let later = if matches!(entry, Entry::Down { .. }) {
+                0
+            } else {
+                gone
+            };
+            *time = *time + Duration::from_secs(later);
+        }
+        history.close_limit += Duration::from_secs(gone);
+        history.groups[0].rules.at_most_once = true;
+        check(&history)
+    };
+    // Leases of 8 seconds: 6 are too long, 2 are not.
+    assert_eq!(runs(5, 1), []);
+    let again = Violation::RanAgain { runs: (12, 13) };
+    assert_eq!(runs(1, 1), from_ref(&again));
+    assert_eq!(runs(5, 0), [again]);
+}
+
+#[test]
 fn an_event_that_was_acknowledged_before_may_never_run() {
     let mut never = confirmed(changed(|entries| {
         entries.drain(14..16);
@@ -220,12 +261,12 @@ fn the_word_of_a_handler_that_was_given_up_does_not_count() {
 fn a_subscription_that_holds_too_much_is_found() {
     let mut history = history(good());
     let held = |most| Held { most, places: 5 };
-    history.held.insert(7, held(10));
+    history.held.insert(7, held(15));
     assert_eq!(check(&history), []);
-    history.held.insert(7, held(11));
+    history.held.insert(7, held(16));
     let expected = Violation::HeldTooMuch {
         subscription: 7,
-        held: 11,
+        held: 16,
     };
     assert_eq!(check(&history), [expected]);
 }
