@@ -5,6 +5,9 @@
 //! lasts, so that whatever it had on its way to that subject was refused too.
 
 use std::fmt;
+use std::hash::BuildHasher as _;
+
+use foldhash::fast::FixedState;
 
 /// What was tried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -43,6 +46,19 @@ impl Denied {
         let denied = Self { operation, subject };
         is_whole.then_some(denied)
     }
+
+    /// What things on their way to this subject are found by; see [`tag`].
+    #[must_use]
+    pub fn tag(&self) -> u64 {
+        tag(&self.subject)
+    }
+}
+
+/// What a thing on its way to a subject is found by when all that is known is the
+/// subject. Another one may have the same: look before you believe.
+#[must_use]
+pub fn tag(subject: &str) -> u64 {
+    FixedState::default().hash_one(subject.as_bytes())
 }
 
 /// What follows `prefix`. Servers have changed the case of their errors before.

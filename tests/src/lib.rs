@@ -20,6 +20,8 @@ pub mod embedded;
 pub mod failure;
 pub mod matrix;
 pub mod mortal;
+#[cfg(feature = "nats")]
+pub mod opening;
 pub mod operator;
 pub mod outside;
 pub mod peer;

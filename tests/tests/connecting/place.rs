@@ -9,8 +9,9 @@ use jetbus::{
 };
 use jetbus_tests::Server;
 use jetbus_tests::matrix::Env;
+use jetbus_tests::opening::{builder, event, opens, refused, works};
 
-use crate::{builder, event, opens, refused, works};
+
 
 /// An address where nobody listens.
 const NOWHERE: &str = "nats://127.0.0.1:1";
