@@ -83,7 +83,10 @@ impl Included {
     pub fn line(&self) -> String {
         // Relative to the folder of the server, which is a sister of this one.
         let folder = self.0.path().file_name().expect("a name");
-        format!("include {:?}", PathBuf::from("..").join(folder).join("lines.conf"))
+        format!(
+            "include {:?}",
+            PathBuf::from("..").join(folder).join("lines.conf")
+        )
     }
 
     fn file(&self) -> PathBuf {

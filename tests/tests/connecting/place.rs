@@ -11,8 +11,6 @@ use jetbus_tests::Server;
 use jetbus_tests::matrix::Env;
 use jetbus_tests::opening::{builder, event, opens, refused, works};
 
-
-
 /// An address where nobody listens.
 const NOWHERE: &str = "nats://127.0.0.1:1";
 

@@ -20,10 +20,28 @@ use serde_json::{Value, json};
 use crate::driver::Target;
 
 const WORDS: &[&str] = &[
-    "\"stream\":", "\"seq\":", "\"duplicate\":", "true", "false", "null", "\"error\":{", "}", "{",
-    "\"err_code\":10071", "\"description\":\"\"", "\"type\":\"ack\"", "\"type\":\"gap\"",
-    "\"type\":\"err\"", "\"msgs\":", "\"count\":", "\"batch\":", "\"config\":{", "[]", "\"\\u0000\"",
-    ",", ":",
+    "\"stream\":",
+    "\"seq\":",
+    "\"duplicate\":",
+    "true",
+    "false",
+    "null",
+    "\"error\":{",
+    "}",
+    "{",
+    "\"err_code\":10071",
+    "\"description\":\"\"",
+    "\"type\":\"ack\"",
+    "\"type\":\"gap\"",
+    "\"type\":\"err\"",
+    "\"msgs\":",
+    "\"count\":",
+    "\"batch\":",
+    "\"config\":{",
+    "[]",
+    "\"\\u0000\"",
+    ",",
+    ":",
 ];
 
 fn message(payload: impl Into<Bytes>) -> Message {
@@ -64,14 +82,22 @@ pub(crate) fn acknowledgements_of_publishes() -> Target {
         "503 No Responders|",
         r#"429 Too Many|{"error":{"code":429,"err_code":10167,"description":"busy"}}"#,
     ];
-    Target::new(good, WORDS, |input| {
+    Target::new(10, good, WORDS, |input| {
         let message = with_status(input);
         match parse_ack(&message) {
-            Ack::Stored { stream, seq, duplicate } => {
+            Ack::Stored {
+                stream,
+                seq,
+                duplicate,
+            } => {
                 assert!(!stream.is_empty() && seq > 0);
                 let again = json!({"stream": stream, "seq": seq, "duplicate": duplicate});
                 let again = self::message(again.to_string());
-                let same = Ack::Stored { stream, seq, duplicate };
+                let same = Ack::Stored {
+                    stream,
+                    seq,
+                    duplicate,
+                };
                 assert_eq!(parse_ack(&again), same);
                 true
             }
@@ -135,7 +161,7 @@ pub(crate) fn answers_to_requests() -> Target {
         r#"{"memory":0,"storage":1,"streams":2,"consumers":3,"domain":"hub"}"#,
         r#"{"error":{"code":404,"err_code":10059,"description":"stream not found"}}"#,
     ];
-    Target::new(good, WORDS, |input| {
+    Target::new(4, good, WORDS, |input| {
         // All of them: an answer may come to the wrong question.
         let read = [
             comes_back::<StreamInfo>(input),
@@ -161,7 +187,7 @@ pub(crate) fn answers_to_batches() -> Target {
         r#"{"error":{"code":400,"err_code":10176,"description":"atomic publish batch is incomplete"}}"#,
         "503 No Responders|",
     ];
-    Target::new(good, WORDS, |input| {
+    Target::new(8, good, WORDS, |input| {
         let message = with_status(input);
         let answer = read_answer(&message);
         let again = match &answer {
@@ -169,7 +195,11 @@ pub(crate) fn answers_to_batches() -> Target {
                 assert!(message.payload.is_empty());
                 return true;
             }
-            Answer::Stored { seq, count, duplicate } => match count {
+            Answer::Stored {
+                seq,
+                count,
+                duplicate,
+            } => match count {
                 0 => json!({"stream": "S", "seq": seq, "duplicate": duplicate}),
                 count => json!({"stream": "S", "seq": seq, "count": count}),
             },
@@ -192,8 +222,10 @@ pub(crate) fn stored_messages() -> Target {
         "a\u{1}1\u{1}2026-11-22T11:48:01Z\u{1}\u{1}",
         "é\u{1}18446744073709551615\u{1}1999-01-01T00:00:00+01:00\u{1}NATS/1.0 404 x\r\na:\r\n\u{1}\0\0",
     ];
-    let words = &["\u{1}", "\r\n", "NATS/1.0", ": ", ":", "\r\n\r\n", "a:b\r\n", "\n", " "];
-    Target::new(good, words, |input| {
+    let words = &[
+        "\u{1}", "\r\n", "NATS/1.0", ": ", ":", "\r\n\r\n", "a:b\r\n", "\n", " ",
+    ];
+    Target::new(6, good, words, |input| {
         let mut parts = input.splitn(5, |byte| *byte == 1);
         let mut text = || String::from_utf8_lossy(parts.next().unwrap_or_default()).into_owned();
         let (subject, seq, time) = (text(), text(), text());
@@ -220,7 +252,13 @@ pub(crate) fn stored_messages() -> Target {
         }
         block.push_str("\r\n");
         let (time, seq) = (stored.time.to_string(), json!(stored.seq));
-        let again = wire(stored.subject.as_str(), &seq, &time, block.as_bytes(), payload);
+        let again = wire(
+            stored.subject.as_str(),
+            &seq,
+            &time,
+            block.as_bytes(),
+            payload,
+        );
         assert_eq!(again.expect("it was written"), stored);
         true
     })
@@ -232,8 +270,17 @@ pub(crate) fn permission_violations() -> Target {
         r#"Permissions Violation for Subscription to "orders.>" using queue "billing""#,
         r#"permissions violation for publish to "a\\b\"c""#,
     ];
-    let words = &["\"", "\\", "\\\\", "\\\"", " using queue ", "Publish to ", "Subscription to ", "é"];
-    Target::new(good, words, |input| {
+    let words = &[
+        "\"",
+        "\\",
+        "\\\\",
+        "\\\"",
+        " using queue ",
+        "Publish to ",
+        "Subscription to ",
+        "é",
+    ];
+    Target::new(6, good, words, |input| {
         let text = String::from_utf8_lossy(input);
         let Some(denied) = Denied::parse(&text) else {
             return false;
@@ -259,10 +306,24 @@ pub(crate) fn statuses_of_pulls() -> Target {
         "connected\nfree 4\n409 Batch Completed;1\n409 Message Size Exceeds MaxBytes;2\npause\nresume\n409 Exceeded MaxWaiting\ntick 1000",
     ];
     let words = &[
-        "\n", "connected\n", "disconnected\n", "free 1000000\n", "delivery\n", "tick 9000\n", "408 \n", "409 ",
-        "Consumer Deleted\n", "503\n", "100 \n", ";0\n", ";1\n", "404 No Messages\n", "stop\n", "restart\n",
+        "\n",
+        "connected\n",
+        "disconnected\n",
+        "free 1000000\n",
+        "delivery\n",
+        "tick 9000\n",
+        "408 \n",
+        "409 ",
+        "Consumer Deleted\n",
+        "503\n",
+        "100 \n",
+        ";0\n",
+        ";1\n",
+        "404 No Messages\n",
+        "stop\n",
+        "restart\n",
     ];
-    Target::new(good, words, |input| {
+    Target::new(2, good, words, |input| {
         const MOST: usize = 16;
         let config = Config {
             request: Subject::from_static("$JS.API.CONSUMER.MSG.NEXT.S.c"),
@@ -300,11 +361,19 @@ pub(crate) fn statuses_of_pulls() -> Target {
                     let said = with_status(&[text.as_bytes(), b"|"].concat());
                     let reply = (word == "delivery").then(|| "$JS.ACK.S.c.1.1.1.1.1".into());
                     let subject = last.clone().unwrap_or(said.subject.clone());
-                    let said = Message { subject, reply, headers, ..said };
+                    let said = Message {
+                        subject,
+                        reply,
+                        headers,
+                        ..said
+                    };
                     words += u32::from(said.status.is_some());
                     let received = pull.receive(now, &said);
                     let is_delivery = matches!(received, Received::Delivery(_));
-                    assert!(said.status.is_none() || !is_delivery, "a status is no delivery");
+                    assert!(
+                        said.status.is_none() || !is_delivery,
+                        "a status is no delivery"
+                    );
                 }
             }
             // It comes to rest, and asks for no more than it may.

@@ -5,16 +5,18 @@ use std::str::FromStr;
 
 use jetbus_core::random::{Random, mix};
 
-use crate::SHARES;
+use crate::shares;
 
 /// Inputs in all, unless told otherwise: about a minute without optimisation.
-const EXECUTIONS: u64 = 600_000;
+const EXECUTIONS: u64 = 400_000;
 
 /// The longest input, in bytes.
 const LONGEST: usize = 4_096;
 
 /// What is tested: good inputs, words of their format, and what must hold of any input.
 pub(crate) struct Target {
+    /// Its part of all executions: what is slow has a small one.
+    pub(crate) share: u64,
     pub(crate) good: Vec<Vec<u8>>,
     pub(crate) words: &'static [&'static str],
     /// Says whether it was read as something.
@@ -23,11 +25,13 @@ pub(crate) struct Target {
 
 impl Target {
     pub(crate) fn new<B: AsRef<[u8]>>(
+        share: u64,
         good: impl IntoIterator<Item = B>,
         words: &'static [&'static str],
         holds: fn(&[u8]) -> bool,
     ) -> Self {
         Self {
+            share,
             good: good.into_iter().map(|one| one.as_ref().to_vec()).collect(),
             words,
             holds,
@@ -44,8 +48,8 @@ fn told<T: FromStr>(variable: &str, else_: T) -> T {
 }
 
 /// Runs a target its part of all executions.
-pub(crate) fn run(name: &str, share: u64, target: Target) {
-    let executions = (told("FUZZ_EXECUTIONS", EXECUTIONS) / SHARES + 1) * share;
+pub(crate) fn run(name: &str, target: &Target) {
+    let executions = (told("FUZZ_EXECUTIONS", EXECUTIONS) / shares() + 1) * target.share;
     let seed = told("FUZZ_SEED", 1) ^ name.bytes().fold(0, |n, b| mix(n ^ u64::from(b)));
     let mut random = Random::new(seed);
     for good in &target.good {
@@ -54,7 +58,7 @@ pub(crate) fn run(name: &str, share: u64, target: Target) {
     }
     let mut read = 0_u64;
     for count in 0..executions {
-        let input = input(&target, &mut random);
+        let input = input(target, &mut random);
         match catch_unwind(AssertUnwindSafe(|| (target.holds)(&input))) {
             Ok(was_read) => read += u64::from(was_read),
             Err(panic) => {
@@ -123,9 +127,20 @@ fn change(input: &mut Vec<u8>, other: &[u8], words: &[&str], random: &mut Random
 /// Puts a number at the end of some range in the place of the next one.
 fn number(input: &mut Vec<u8>, at: usize, random: &mut Random) {
     const ENDS: [&str; 14] = [
-        "0", "1", "-1", "00", "255", "65535", "65536", "2147483648", "4294967296",
-        "9223372036854775807", "9223372036854775808", "18446744073709551615",
-        "18446744073709551616", "1e400",
+        "0",
+        "1",
+        "-1",
+        "00",
+        "255",
+        "65535",
+        "65536",
+        "2147483648",
+        "4294967296",
+        "9223372036854775807",
+        "9223372036854775808",
+        "18446744073709551615",
+        "18446744073709551616",
+        "1e400",
     ];
     let is_digit = |byte: &u8| byte.is_ascii_digit();
     let Some(start) = input[at..].iter().position(is_digit) else {

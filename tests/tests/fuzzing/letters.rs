@@ -16,9 +16,24 @@ const LETTER: &str = "Jetbus-Dead-Group:billing\nJetbus-Dead-Subscription:orders
     Jetbus-Dead-Source-Nats-Msg-Id:e/orders.placed\nX-Note:a: b\n\n{\"payload\":1}";
 
 const WORDS: &[&str] = &[
-    "\n", "\n\n", ":", "Jetbus-Dead-", "Jetbus-Dead-Source-", "Jetbus-Dead-Reason:terminal\n",
-    "Jetbus-Dead-Reason:undecodable\n", "Jetbus-Dead-Subject:", "Jetbus-Dead-Sequence:0\n", "nats-",
-    "Jetbus-Dead-Cut:9\n", "+1", "2026-11-22T11:48:01Z", ".", "*", ">", " ", "jetbus.redrive.",
+    "\n",
+    "\n\n",
+    ":",
+    "Jetbus-Dead-",
+    "Jetbus-Dead-Source-",
+    "Jetbus-Dead-Reason:terminal\n",
+    "Jetbus-Dead-Reason:undecodable\n",
+    "Jetbus-Dead-Subject:",
+    "Jetbus-Dead-Sequence:0\n",
+    "nats-",
+    "Jetbus-Dead-Cut:9\n",
+    "+1",
+    "2026-11-22T11:48:01Z",
+    ".",
+    "*",
+    ">",
+    " ",
+    "jetbus.redrive.",
 ];
 
 /// Lines of headers, an empty line, and a payload.
@@ -71,7 +86,7 @@ pub(crate) fn dead_letters() -> Target {
     let short = "Jetbus-Dead-Group:g\nJetbus-Dead-Subscription:>\nJetbus-Dead-Subject:a\n\
         Jetbus-Dead-Stream:S\nJetbus-Dead-Sequence:1\nJetbus-Dead-Stored:2026-11-22T11:48:01Z\n\
         Jetbus-Dead-Reason:terminal";
-    Target::new([LETTER, short], WORDS, |input| {
+    Target::new(1, [LETTER, short], WORDS, |input| {
         let names = Names::new("jetbus").expect("a prefix");
         let Ok(letter) = DeadLetter::read(&stored(input)) else {
             return false;
@@ -80,7 +95,10 @@ pub(crate) fn dead_letters() -> Target {
         let again = DeadLetter::read(&written(&letter, &names, 1 << 20)).expect("it was written");
         let twice = DeadLetter::read(&written(&again, &names, 1 << 20)).expect("it was written");
         assert_eq!(twice, again);
-        assert_eq!((&again.origin, again.reason), (&letter.origin, letter.reason));
+        assert_eq!(
+            (&again.origin, again.reason),
+            (&letter.origin, letter.reason)
+        );
         assert_eq!(again.payload, letter.payload);
         assert_eq!(again.headers, letter.headers);
         // With little room something is left out, and said to be.
@@ -90,7 +108,10 @@ pub(crate) fn dead_letters() -> Target {
         // Redriven, it is read as what it was, once more.
         if let Ok(message) = letter.redrive(&names) {
             let redriven = Redriven::read(&message.headers).expect("it was written");
-            assert_eq!(redriven.origin.redrives, letter.origin.redrives.saturating_add(1));
+            assert_eq!(
+                redriven.origin.redrives,
+                letter.origin.redrives.saturating_add(1)
+            );
             assert_eq!(redriven.origin.subject, letter.origin.subject);
         }
         true
@@ -98,14 +119,20 @@ pub(crate) fn dead_letters() -> Target {
 }
 
 pub(crate) fn redriven_events() -> Target {
-    Target::new([LETTER], WORDS, |input| {
+    Target::new(2, [LETTER], WORDS, |input| {
         let Ok(redriven) = Redriven::read(&stored(input).headers) else {
             return false;
         };
         // What it gives back to handlers is free of our own headers.
         let own = |(name, _): (&str, &str)| name.starts_with("Jetbus-Dead-");
-        let source = redriven.headers.iter().filter(|header| own(*header)).count();
-        let nested = String::from_utf8_lossy(input).matches("Jetbus-Dead-Source-").count();
+        let source = redriven
+            .headers
+            .iter()
+            .filter(|header| own(*header))
+            .count();
+        let nested = String::from_utf8_lossy(input)
+            .matches("Jetbus-Dead-Source-")
+            .count();
         assert!(source <= nested, "{:?}", redriven.headers);
         true
     })

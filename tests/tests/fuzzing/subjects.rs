@@ -39,7 +39,11 @@ fn example(pattern: &str, other: &str) -> String {
             ">" => {
                 tokens.push(other.unwrap_or("x"));
                 for other in others.by_ref() {
-                    tokens.push(if ["*", ">"].contains(&other) { "x" } else { other });
+                    tokens.push(if ["*", ">"].contains(&other) {
+                        "x"
+                    } else {
+                        other
+                    });
                 }
             }
             token => tokens.push(token),
@@ -49,9 +53,18 @@ fn example(pattern: &str, other: &str) -> String {
 }
 
 pub(crate) fn patterns() -> Target {
-    let good = ["a.*.c a.b.c", "orders.> orders.a.b", "*.> *.x", "a a", "a.b.* *.b.c", "> x"];
-    let words = &[".", "*", ">", " ", "a", "..", ".*", ".>", "a*", "$", "_INBOX", ".p1", "é", "\t"];
-    Target::new(good, words, |input| {
+    let good = [
+        "a.*.c a.b.c",
+        "orders.> orders.a.b",
+        "*.> *.x",
+        "a a",
+        "a.b.* *.b.c",
+        "> x",
+    ];
+    let words = &[
+        ".", "*", ">", " ", "a", "..", ".*", ".>", "a*", "$", "_INBOX", ".p1", "é", "\t",
+    ];
+    Target::new(8, good, words, |input| {
         let input = text(input);
         let (one, other) = input.split_once(' ').unwrap_or((&input, ""));
         let tokens = |text: &'_ str| text.split('.').map(str::to_owned).collect::<Vec<_>>();
@@ -76,7 +89,11 @@ pub(crate) fn patterns() -> Target {
         for (text, tokens) in [(one, &a), (other, &b)] {
             let full = tokens.iter().rev().skip(1).any(|token| token == ">");
             let wild = tokens.iter().any(|token| token == "*" || token == ">");
-            assert_eq!(check_pattern(text).is_ok(), plain(text) && !full, "{text:?}");
+            assert_eq!(
+                check_pattern(text).is_ok(),
+                plain(text) && !full,
+                "{text:?}"
+            );
             assert_eq!(check_topic(text).is_ok(), plain(text) && !wild, "{text:?}");
             if let Err(error) = check_topic(text) {
                 assert!(error.to_string().len() < 2_000);
@@ -88,7 +105,11 @@ pub(crate) fn patterns() -> Target {
             let _ = (covers(one, other), overlap(one, other));
             return false;
         }
-        assert_eq!(covers(one, other), matches(&refs(&a), &refs(&b)), "{one} {other}");
+        assert_eq!(
+            covers(one, other),
+            matches(&refs(&a), &refs(&b)),
+            "{one} {other}"
+        );
         assert_eq!(overlap(one, other), overlap(other, one));
         assert!(covers(one, one) && overlap(one, one));
         if covers(one, other) {
@@ -96,7 +117,9 @@ pub(crate) fn patterns() -> Target {
         }
         // Both cover something if they say so, and nothing that is found else.
         let both = [example(one, other), example(other, one)];
-        let found = both.iter().any(|subject| covers(one, subject) && covers(other, subject));
+        let found = both
+            .iter()
+            .any(|subject| covers(one, subject) && covers(other, subject));
         assert_eq!(found, overlap(one, other), "{one} {other} {both:?}");
         true
     })
@@ -104,9 +127,18 @@ pub(crate) fn patterns() -> Target {
 
 pub(crate) fn names_of_durables_and_streams() -> Target {
     let long = format!("g {}", "token.".repeat(40) + "end");
-    let good = ["billing orders.placed", "a-b_c orders.*.x", "g ~=.h", "G-1 a/b\\c", "g >", &*long];
-    let words = &[" ", "~", "=", "=2D", "=h", "-p1", ".p1", "-", "p", ".", "%", "jetbus~", "*", ">"];
-    Target::new(good, words, |input| {
+    let good = [
+        "billing orders.placed",
+        "a-b_c orders.*.x",
+        "g ~=.h",
+        "G-1 a/b\\c",
+        "g >",
+        &*long,
+    ];
+    let words = &[
+        " ", "~", "=", "=2D", "=h", "-p1", ".p1", "-", "p", ".", "%", "jetbus~", "*", ">",
+    ];
+    Target::new(4, good, words, |input| {
         let input = text(input);
         let (group, topic) = input.split_once(' ').unwrap_or((&input, ""));
         // Whatever it is, as a name it is read back or nothing.
@@ -120,14 +152,20 @@ pub(crate) fn names_of_durables_and_streams() -> Target {
             }
         }
         let stream = own_stream(topic);
-        assert!(stream.len() <= MAX_NAME && check_stream(&stream).is_ok(), "{stream}");
+        assert!(
+            stream.len() <= MAX_NAME && check_stream(&stream).is_ok(),
+            "{stream}"
+        );
         assert!(parse_own_stream(&stream).is_none_or(|read| read == topic));
         let Ok(name) = durable(group, topic, None) else {
             assert!(check_group(group).is_err() || check_pattern(topic).is_err());
             // A group of letters is not the only good one; topics are checked elsewhere.
             return check_group(group).is_ok();
         };
-        assert!(name.len() <= MAX_NAME && check_stream(&name).is_ok(), "{name}");
+        assert!(
+            name.len() <= MAX_NAME && check_stream(&name).is_ok(),
+            "{name}"
+        );
         match parse_durable(&name) {
             Some(read) => assert_eq!((&*read.group, &*read.topic), (group, topic)),
             None => assert_eq!(name.len(), MAX_NAME, "only what is too long ends in a hash"),
@@ -142,8 +180,19 @@ pub(crate) fn reply_subjects_of_deliveries() -> Target {
         "$JS.ACK.hub.abcdef.ORDERS.billing~orders.7.18446744073709551615.9.0.0",
         "$JS.ACK._.hash.S.c.1.2.3.4.5.more.tokens",
     ];
-    let words = &[".", "$JS.ACK.", "..", "_", "+1", "0x1", " ", "é", ".1.1.1.1.1", "S.c"];
-    Target::new(good, words, |input| {
+    let words = &[
+        ".",
+        "$JS.ACK.",
+        "..",
+        "_",
+        "+1",
+        "0x1",
+        " ",
+        "é",
+        ".1.1.1.1.1",
+        "S.c",
+    ];
+    Target::new(8, good, words, |input| {
         let input = text(input);
         let subject = Subject::from(&*input);
         let _ = names(&subject);
@@ -170,7 +219,13 @@ pub(crate) fn reply_subjects_of_deliveries() -> Target {
         };
         let (stream, consumer, numbers) = expected.expect("it was read");
         let time = meta.timestamp.as_unix_nanos().unsigned_abs();
-        let read = [meta.delivered, meta.stream_seq, meta.consumer_seq, time, meta.pending];
+        let read = [
+            meta.delivered,
+            meta.stream_seq,
+            meta.consumer_seq,
+            time,
+            meta.pending,
+        ];
         assert_eq!(read.as_slice(), numbers);
         assert_eq!(names(&subject), Some((&*stream, &*consumer)));
         for like in [None, Some(&subject)] {
@@ -183,9 +238,14 @@ pub(crate) fn reply_subjects_of_deliveries() -> Target {
 }
 
 pub(crate) fn reply_subjects_of_publishes() -> Target {
-    let good = ["_INBOX.a.b.0", "_INBOX.a.b.__________F", "_INBOX.a.b.01", "_INBOX.a.b.Zz-9"];
+    let good = [
+        "_INBOX.a.b.0",
+        "_INBOX.a.b.__________F",
+        "_INBOX.a.b.01",
+        "_INBOX.a.b.Zz-9",
+    ];
     let words = &["_INBOX.a.b.", "0", "_", "-", ".", "F", "G", "é", " "];
-    Target::new(good, words, |input| {
+    Target::new(6, good, words, |input| {
         let inbox = Inbox::new("_INBOX.a.b").expect("an inbox");
         let subject = text(input);
         let Some(token) = inbox.token(&subject) else {
@@ -203,7 +263,7 @@ pub(crate) fn reply_subjects_of_batches() -> Target {
         "_INBOX.a.b.2-3-00000000000000ff.64.fail.9.0.$FI",
     ];
     let words = &["_INBOX.a.b.", "-", ".", ".fail.", "$FI", "f", "+", "0", "é"];
-    Target::new(good, words, |input| {
+    Target::new(4, good, words, |input| {
         let replies = Replies::new("_INBOX.a.b", 255).expect("an inbox");
         let Some((batch, attempt, seq)) = replies.read(&text(input)) else {
             return false;
@@ -211,9 +271,17 @@ pub(crate) fn reply_subjects_of_batches() -> Target {
         for role in [
             Role::Question,
             Role::Atomic { commit: true },
-            Role::Ingest { op: Op::Add, flow: 64 },
+            Role::Ingest {
+                op: Op::Add,
+                flow: 64,
+            },
         ] {
-            let part = Part { index: 0, attempt, seq, role };
+            let part = Part {
+                index: 0,
+                attempt,
+                seq,
+                role,
+            };
             let written = replies.reply(batch, &part);
             assert_eq!(replies.read(written.as_str()), Some((batch, attempt, seq)));
         }

@@ -1,7 +1,7 @@
 //! Who we are: passwords, tokens, nkeys and credentials.
 
-use jetbus::link::ConnectError;
 use jetbus::NatsOptions;
+use jetbus::link::ConnectError;
 use jetbus_tests::Server;
 use jetbus_tests::matrix::Env;
 use jetbus_tests::opening::{opens, refused};

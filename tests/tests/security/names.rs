@@ -16,12 +16,60 @@ use jetbus_tests::{Server, opening};
 /// What somebody may send who hopes that nobody looks.
 fn texts() -> Vec<String> {
     let mut texts: Vec<String> = [
-        "", " ", ".", "..", "a..b", ".a", "a.", "*", ">", "a.*", "a.>", "a*b", "a>b", "a b", "a\tb",
-        "a\nb", "a\rb", "a\r\nb", "a\0b", "\u{7f}", "\u{85}", "\u{2028}", "\u{feff}a", "größe", "订单",
-        "a/b", "a\\b", "../../etc/passwd", "a\"b", "a'b", "a`b", "${a}", "%s%n", "{{a}}", "-1", "NaN",
-        "null", "$JS.API.STREAM.DELETE.ORDERS", "$JS.ACK.a.b.1.2.3.4.5", "$SYS.REQ.USER.INFO",
-        "$KV.a.b", "_INBOX.a", "_INBOX.>", "jetbus-dead", "x\r\nPUB orders.placed 0\r\n\r\n",
-        "x\r\nNats-Rollup: all", "x\r\n\r\nNATS/1.0", "a.p1", "p0", "~", "a~b", "=", "=2E", "%2E",
+        "",
+        " ",
+        ".",
+        "..",
+        "a..b",
+        ".a",
+        "a.",
+        "*",
+        ">",
+        "a.*",
+        "a.>",
+        "a*b",
+        "a>b",
+        "a b",
+        "a\tb",
+        "a\nb",
+        "a\rb",
+        "a\r\nb",
+        "a\0b",
+        "\u{7f}",
+        "\u{85}",
+        "\u{2028}",
+        "\u{feff}a",
+        "größe",
+        "订单",
+        "a/b",
+        "a\\b",
+        "../../etc/passwd",
+        "a\"b",
+        "a'b",
+        "a`b",
+        "${a}",
+        "%s%n",
+        "{{a}}",
+        "-1",
+        "NaN",
+        "null",
+        "$JS.API.STREAM.DELETE.ORDERS",
+        "$JS.ACK.a.b.1.2.3.4.5",
+        "$SYS.REQ.USER.INFO",
+        "$KV.a.b",
+        "_INBOX.a",
+        "_INBOX.>",
+        "jetbus-dead",
+        "x\r\nPUB orders.placed 0\r\n\r\n",
+        "x\r\nNats-Rollup: all",
+        "x\r\n\r\nNATS/1.0",
+        "a.p1",
+        "p0",
+        "~",
+        "a~b",
+        "=",
+        "=2E",
+        "%2E",
     ]
     .map(str::to_owned)
     .to_vec();
@@ -52,7 +100,11 @@ fn names(error: &dyn std::error::Error, value: &str) {
     let (text, quoted) = (error.to_string(), format!("{value:?}"));
     let shown: String = quoted.trim_matches('"').chars().take(50).collect();
     assert!(text.contains(&shown), "{value:?}: {text}");
-    assert!(text.len() < 2_000, "it is as long as what it complains of: {}", text.len());
+    assert!(
+        text.len() < 2_000,
+        "it is as long as what it complains of: {}",
+        text.len()
+    );
 }
 
 pub(crate) async fn hostile_names_are_refused_or_kept_as_they_are(env: Env) {
@@ -83,7 +135,11 @@ pub(crate) async fn hostile_names_are_refused_or_kept_as_they_are(env: Env) {
                 }
             }
             let before = spy.taken("");
-            let group = bus.subscribe("orders.placed").group(&*text).handle(handler).await;
+            let group = bus
+                .subscribe("orders.placed")
+                .group(&*text)
+                .handle(handler)
+                .await;
             match group {
                 Err(error) => {
                     names(&error, &text);
@@ -113,7 +169,11 @@ pub(crate) async fn hostile_names_are_refused_or_kept_as_they_are(env: Env) {
             }
         }
         assert!(taken.len() > 10, "{taken:?}");
-        assert!(taken.iter().all(|topic| topic.is_ascii() && topic.len() <= 255));
+        assert!(
+            taken
+                .iter()
+                .all(|topic| topic.is_ascii() && topic.len() <= 255)
+        );
         bus.close().await;
     }
 }
@@ -138,17 +198,28 @@ pub(crate) async fn no_text_of_an_event_becomes_a_line_of_the_protocol(env: Env)
             let mut attempts = Vec::new();
             // As value and as name of a header.
             attempts.push(match headers.append("X-Note", &text) {
-                Ok(()) => topic.publish_raw(Raw::new("x").headers(headers)).await.map_err(|e| e.to_string()),
+                Ok(()) => topic
+                    .publish_raw(Raw::new("x").headers(headers))
+                    .await
+                    .map_err(|e| e.to_string()),
                 Err(error) => Err(error.to_string()),
             });
             let mut headers = Headers::new();
             attempts.push(match headers.append(&text, "x") {
-                Ok(()) => topic.publish_raw(Raw::new("x").headers(headers)).await.map_err(|e| e.to_string()),
+                Ok(()) => topic
+                    .publish_raw(Raw::new("x").headers(headers))
+                    .await
+                    .map_err(|e| e.to_string()),
                 Err(error) => Err(error.to_string()),
             });
             // As message id, as key, and as every text of an event.
             let event = || Event::new("order-1", "OrderPlaced", 1);
-            attempts.push(topic.publish_raw(Raw::new("x").id(format!("{text}!"))).await.map_err(|e| e.to_string()));
+            attempts.push(
+                topic
+                    .publish_raw(Raw::new("x").id(format!("{text}!")))
+                    .await
+                    .map_err(|e| e.to_string()),
+            );
             for event in [
                 Event::new(&*text, "OrderPlaced", 1),
                 Event::new("order-1", &*text, 1),

@@ -5,8 +5,8 @@ use std::time::Duration;
 use futures_lite::StreamExt as _;
 use jetbus::link::LinkError;
 use jetbus::{
-    BatchPath, Bus, Class, Delivery, Denied, Event, NatsOptions, News, Operation, Outcome, Persistence,
-    PublishError, StreamError, SubscribeError, TopicConfig, TopicError,
+    BatchPath, Bus, Class, Delivery, Denied, Event, NatsOptions, News, Operation, Outcome,
+    Persistence, PublishError, StreamError, SubscribeError, TopicConfig, TopicError,
 };
 use jetbus_tests::Server;
 use jetbus_tests::matrix::Env;
@@ -104,9 +104,8 @@ pub(crate) async fn a_denied_publish_is_told_at_once_and_hinders_no_other(env: E
 }
 
 pub(crate) async fn many_denied_publishes_are_all_told(env: Env) {
-    let server = server(
-        "publish: { allow: [\">\"], deny: [\"orders.secret\"] }, subscribe: \"_INBOX.>\"",
-    );
+    let server =
+        server("publish: { allow: [\">\"], deny: [\"orders.secret\"] }, subscribe: \"_INBOX.>\"");
     let bus = bus(&env, &server, "ann").await;
     let (open, closed) = (
         bus.topic("orders.placed").unwrap(),
@@ -131,14 +130,17 @@ pub(crate) async fn many_denied_publishes_are_all_told(env: Env) {
 }
 
 pub(crate) async fn a_denied_batch_is_told_at_once(env: Env) {
-    let server = server(
-        "publish: { allow: [\">\"], deny: [\"orders.secret\"] }, subscribe: \"_INBOX.>\"",
-    );
+    let server =
+        server("publish: { allow: [\">\"], deny: [\"orders.secret\"] }, subscribe: \"_INBOX.>\"");
     let bus = bus(&env, &server, "ann").await;
     let config = TopicConfig::new().atomic_batches(true).fast_ingest(true);
     bus.configure("orders.secret", config).await.unwrap();
     let topic = bus.topic("orders.secret").unwrap();
-    for path in [BatchPath::Atomic, BatchPath::FastIngest, BatchPath::Pipelined] {
+    for path in [
+        BatchPath::Atomic,
+        BatchPath::FastIngest,
+        BatchPath::Pipelined,
+    ] {
         let events = (0..3).map(|n| Event::new(format!("order-{n}"), "OrderPlaced", n));
         let events: Vec<_> = events.collect();
         let outcomes = topic.publish_batch(path, &events);
@@ -278,9 +280,8 @@ pub(crate) async fn answers_that_may_not_be_heard_are_told_at_once(env: Env) {
 }
 
 pub(crate) async fn a_denied_acknowledgement_is_told(env: Env) {
-    let server = server(
-        "publish: { allow: [\">\"], deny: [\"$JS.ACK.>\"] }, subscribe: \"_INBOX.>\"",
-    );
+    let server =
+        server("publish: { allow: [\">\"], deny: [\"$JS.ACK.>\"] }, subscribe: \"_INBOX.>\"");
     let bus = bus(&env, &server, "ann").await;
     let topic = bus.topic("orders.placed").unwrap();
     publish_all(&topic, [("order-1", 1)]).await;

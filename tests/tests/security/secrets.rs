@@ -76,7 +76,10 @@ impl Watch {
         read.lines += 1;
         let bytes = format!("{:?}", SECRET.as_bytes());
         let bytes = bytes.trim_matches(['[', ']']);
-        if [SECRET, PASSWORD, bytes].iter().any(|secret| line.0.contains(secret)) {
+        if [SECRET, PASSWORD, bytes]
+            .iter()
+            .any(|secret| line.0.contains(secret))
+        {
             read.leaks.push(line.0);
         }
     }
@@ -137,7 +140,10 @@ pub(crate) async fn a_bus_that_is_watched_says_no_secret(env: Env) {
         let odd = Event::new("odd", "OrderPlaced", vec![SECRET]);
         orders.publish(&odd).await.unwrap();
         orders.publish_raw(raw(SECRET)).await.unwrap();
-        orders.publish_raw(raw(format!("{{\"{SECRET}\":"))).await.unwrap();
+        orders
+            .publish_raw(raw(format!("{{\"{SECRET}\":")))
+            .await
+            .unwrap();
         let envelope = format!(
             r#"{{"event_id":"e","aggregate_id":"a b","event_type":"x",
             "event_version":1,"timestamp":"2026-11-22T21:00:00Z","payload":"{SECRET}"}}"#
@@ -199,9 +205,18 @@ pub(crate) async fn what_is_shown_of_options_hides_secrets(env: Env) {
     let address = server.address();
     let seed = nkeys::KeyPair::new_user().seed().unwrap();
     for (secret, options) in [
-        (PASSWORD, NatsOptions::new(server.url()).user("ann", PASSWORD)),
-        (PASSWORD, NatsOptions::new(format!("nats://ann:{PASSWORD}@{address}"))),
-        (PASSWORD, NatsOptions::new(format!("nats://{PASSWORD}@{address}"))),
+        (
+            PASSWORD,
+            NatsOptions::new(server.url()).user("ann", PASSWORD),
+        ),
+        (
+            PASSWORD,
+            NatsOptions::new(format!("nats://ann:{PASSWORD}@{address}")),
+        ),
+        (
+            PASSWORD,
+            NatsOptions::new(format!("nats://{PASSWORD}@{address}")),
+        ),
         (PASSWORD, NatsOptions::new(server.url()).token(PASSWORD)),
         (&*seed, NatsOptions::new(server.url()).nkey(&*seed)),
     ] {

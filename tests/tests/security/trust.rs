@@ -10,7 +10,6 @@ use jetbus_tests::opening::{opens, refused};
 use jetbus_tests::target::TempFolder;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, date_time_ymd};
 
-
 /// An authority of the test's own, and two certificates of it.
 struct Certificates {
     folder: TempFolder,

@@ -5,13 +5,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use jetbus::{Bus, Event, NatsOptions, News, Outcome, PublishError, Receipt, Topic};
 use jetbus_core::Outbound;
+use jetbus_tests::Server;
 use jetbus_tests::matrix::Env;
 use jetbus_tests::opening::{builder, works};
 use jetbus_tests::peer::Peer as _;
 use jetbus_tests::proxy::Proxy;
 use jetbus_tests::raw::Raw;
 use jetbus_tests::support::news;
-use jetbus_tests::Server;
 
 /// A bus behind a proxy, which looks often whether its connection still works.
 async fn behind(env: &Env) -> (Server, Proxy, Bus) {
@@ -100,7 +100,11 @@ pub(crate) async fn a_frame_without_end_is_given_up(env: Env) {
     let topic = bus.topic("orders.placed").unwrap();
     // Nothing that follows is ever understood, and all of it is kept, until an answer is
     // missed: for three intervals of looking.
-    for head in [&b"MSG a 1 9000000000000\r\n"[..], b"HMSG a 1 12 9000000000\r\n", b"INFO "] {
+    for head in [
+        &b"MSG a 1 9000000000000\r\n"[..],
+        b"HMSG a 1 12 9000000000\r\n",
+        b"INFO ",
+    ] {
         let mut heard = bus.news();
         let receipts = send(&topic, 50).await;
         proxy.say(head);
@@ -148,7 +152,9 @@ pub(crate) async fn lies_about_acknowledgements_settle_nothing(env: Env) {
     let topic = bus.topic("orders.placed").unwrap();
     let mut sequence = 1;
     for _ in 0..20 {
-        let outcome = env.soon("an outcome", topic.publish(&Event::new("k", "t", 1))).await;
+        let outcome = env
+            .soon("an outcome", topic.publish(&Event::new("k", "t", 1)))
+            .await;
         sequence += 1;
         assert_eq!(outcome.unwrap().sequence(), Some(sequence));
         // Whoever may publish there knows where answers are expected.
