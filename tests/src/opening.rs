@@ -10,7 +10,6 @@ use crate::matrix::Env;
 use crate::target::TempFolder;
 
 /// An event of a key.
-#[must_use]
 pub fn event() -> Event<'static, u32> {
     Event::new("order-1", "OrderPlaced", 1)
 }

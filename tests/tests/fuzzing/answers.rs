@@ -360,7 +360,7 @@ pub(crate) fn statuses_of_pulls() -> Target {
                     let _ = headers.append("Nats-Pending-Messages", pending);
                     let said = with_status(&[text.as_bytes(), b"|"].concat());
                     let reply = (word == "delivery").then(|| "$JS.ACK.S.c.1.1.1.1.1".into());
-                    let subject = last.clone().unwrap_or(said.subject.clone());
+                    let subject = last.clone().unwrap_or_else(|| said.subject.clone());
                     let said = Message {
                         subject,
                         reply,
