@@ -60,6 +60,9 @@
 //! - **Power.** A server writes before it acknowledges, and syncs its files every two
 //!   minutes unless told otherwise. A machine of a single-replica stream that loses power
 //!   may lose what it acknowledged; so may a majority of three that lose it at once.
+//! - **Users who may publish to each other's inboxes.** An answer has no signature: whoever
+//!   may publish below `_INBOX` can tell a bus that something was stored. Give each user an
+//!   inbox prefix of its own (`NatsOptions::inbox_prefix`) and permission for that alone.
 //! - **Handlers that do not bear a repetition.** A single-replica server forgets up to
 //!   100 ms of acknowledgements at `kill -9`, and so delivers those events again; so does
 //!   whatever lets a lease run out. Make the effect of a handler depend on the event's id.
