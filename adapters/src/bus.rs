@@ -1,6 +1,7 @@
 //! The bus: what a service opens, and what its parts share.
 
 mod close;
+mod denials;
 mod hub;
 mod registry;
 mod requests;
@@ -26,6 +27,7 @@ use jetbus_core::shared::session::{Closed, SessionCell};
 use serde::Serialize;
 
 pub use self::close::CloseReport;
+use self::denials::Denials;
 pub(crate) use self::hub::ATTEMPT;
 pub(crate) use self::registry::{Claim, Registry, Running};
 pub(crate) use self::requests::{Call, NoAnswer};
@@ -82,6 +84,8 @@ pub(crate) struct Inner {
     pub(crate) batches: Credit<()>,
     pub(crate) outcomes: Outcomes,
     pub(crate) calls: Credit<Call>,
+    /// What the server does not permit.
+    denials: Denials,
     pub(crate) acks: publish::Inbox,
     pub(crate) replies: publish::Inbox,
     /// Where batches are answered.
@@ -324,6 +328,7 @@ impl Bus {
             batches: Credit::new(NonZeroU16::MIN),
             outcomes: Outcomes::new(),
             calls: Credit::new(CALLS),
+            denials: Denials::default(),
             acks,
             replies,
             batch_replies,

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jetbus_core::denied::Denied;
 use jetbus_core::envelope::EncodeError;
 use jetbus_core::headers::HeaderError;
 use jetbus_core::jetstream::admin::AdminError;
@@ -50,6 +51,8 @@ pub enum PublishError {
     Stream(Arc<StreamError>),
     /// The server refused it, at every attempt; nothing was stored.
     Refused(ApiError),
+    /// The server does not let this connection publish there; nothing was stored.
+    Denied(Denied),
     /// The stream, or its topic there, does not end where the publish expected;
     /// nothing was stored.
     Conflict {
@@ -146,7 +149,9 @@ impl PublishError {
     #[must_use]
     pub fn class(&self) -> Class {
         match self {
-            Self::Invalid(_) | Self::Closed | Self::Unsupported(_) => Class::Terminal,
+            Self::Invalid(_) | Self::Closed | Self::Unsupported(_) | Self::Denied(_) => {
+                Class::Terminal
+            }
             Self::Disconnected
             | Self::NotSent { .. }
             | Self::PredecessorUnknown
@@ -176,6 +181,7 @@ impl fmt::Display for PublishError {
             }
             Self::Stream(error) => write!(f, "not sent: {error}"),
             Self::Refused(error) => write!(f, "refused by the server: {error}"),
+            Self::Denied(denied) => write!(f, "not stored: {denied}"),
             Self::Conflict { error, .. } => {
                 write!(f, "not stored, something else is there: {error}")
             }
@@ -202,6 +208,7 @@ impl std::error::Error for PublishError {
             Self::Invalid(invalid) => Some(invalid),
             Self::Stream(error) => Some(&**error),
             Self::Refused(error) | Self::Conflict { error, .. } => Some(error),
+            Self::Denied(denied) => Some(denied),
             Self::Unsupported(unsupported) => Some(unsupported),
             _ => None,
         }
@@ -285,6 +292,8 @@ pub enum StreamError {
         /// How long was waited.
         waited: Duration,
     },
+    /// The server does not let this connection ask, or hear the answer.
+    Denied(Denied),
     /// Too many different streams are in use.
     TooMany {
         /// The limit.
@@ -350,6 +359,7 @@ impl fmt::Display for StreamError {
             Self::NoAnswer { subject, waited } => {
                 write!(f, "the server did not answer {subject} within {waited:?}")
             }
+            Self::Denied(denied) => denied.fmt(f),
             Self::TooMany { limit } => write!(f, "more than {limit} streams are in use"),
             Self::Closed => f.write_str("the bus is closed"),
         }
@@ -360,6 +370,7 @@ impl std::error::Error for StreamError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Provision(error) => Some(error),
+            Self::Denied(denied) => Some(denied),
             _ => None,
         }
     }

@@ -44,6 +44,13 @@
 //! |---|---|---|
 //! | Every caller of `close` gets the same report; nothing runs on after it. | | `conformance::closing::every_closer_gets_the_same_report`, `conformance::closing::nothing_runs_on_after_a_close`, `models::gate::every_closer_gets_the_same_report` |
 //! | What has no caller to tell is news, and a listener that is too slow is told how much it missed. | | `conformance::news::a_failure_that_nobody_waits_for_is_told`, `conformance::news::a_slow_listener_is_told_what_it_missed` |
+//! | What the server does not permit is an error of the very publish, request or subscription, at once, and hinders no other. | The client reports it: of hundreds of different subjects denied at one time some may end as `Unknown`. A subscription to core NATS whose denial comes late is told by [`News::Denied`](crate::News::Denied); so are acknowledgements and pulls. | `security::permissions::a_denied_publish_is_told_at_once_and_hinders_no_other`, `security::permissions::many_denied_publishes_are_all_told`, `security::permissions::a_stream_that_may_not_be_made_is_told_at_once`, `security::permissions::a_denied_subscription_is_its_error` |
+//! | Credentials are read again for every connection. | They are a file. | `security::renewal::credentials_are_read_again_for_every_connection` |
+//! | No text of a topic, group, key, id or header becomes another subject, header or command. | | `security::names::hostile_names_are_refused_or_kept_as_they_are`, `security::names::no_text_of_an_event_becomes_a_line_of_the_protocol` |
+//! | Garbage in the server's place is survived: the connection is given up and another made, and every publish ends. | What brings the client down (an error without a text) ends the bus, which is told. | `security::wire::garbage_is_survived_and_told`, `security::wire::a_frame_without_end_is_given_up`, `security::wire::a_client_that_breaks_down_is_told_and_leaves_nobody_waiting` |
+//! | Neither payloads nor values of headers nor logins are logged. | Of the client, async-nats, no more is logged than `debug`: its `trace` shows whole messages. | `security::secrets::a_bus_that_is_watched_says_no_secret`, `security::secrets::what_is_shown_of_options_hides_secrets` |
+//! | Keys that are chosen to collide cost no more than others. | Their sender does not know the seed of the bus. | `security::flooding::keys_that_collide_without_a_seed_do_not_with_one` |
+//! | Whatever reads what others wrote does not panic. | | `fuzzing::events::envelopes`, `fuzzing::answers::acknowledgements_of_publishes`, `fuzzing::answers::statuses_of_pulls`, `fuzzing::letters::dead_letters` |
 //! | No stream is made to lose messages without consent, and none of others is changed. | | `conformance::streams::changes_that_lose_messages_need_consent`, `conformance::streams::others_streams_are_used_and_never_changed` |
 //! | The embedded broker answers as a server does. | Of what the bus uses; it keeps nothing when its process ends. | `protocol::generated::random_conversations_are_answered_alike` |
 //! | The parts that threads share keep their invariants in every interleaving. | At the sizes that each model names, over what the containers beneath document. | `models::composed::publish_against_close`, `models::composed::credit_against_disconnect_against_close`, `orderings::each_ordering_stronger_than_relaxed_has_a_model_or_an_argument` |
@@ -53,6 +60,9 @@
 //! - **Power.** A server writes before it acknowledges, and syncs its files every two
 //!   minutes unless told otherwise. A machine of a single-replica stream that loses power
 //!   may lose what it acknowledged; so may a majority of three that lose it at once.
+//! - **Users who may publish to each other's inboxes.** An answer has no signature: whoever
+//!   may publish below `_INBOX` can tell a bus that something was stored. Give each user an
+//!   inbox prefix of its own (`NatsOptions::inbox_prefix`) and permission for that alone.
 //! - **Handlers that do not bear a repetition.** A single-replica server forgets up to
 //!   100 ms of acknowledgements at `kill -9`, and so delivers those events again; so does
 //!   whatever lets a lease run out. Make the effect of a handler depend on the event's id.
@@ -92,7 +102,7 @@
 //! | Closing leaves handlers and loops running. | `conformance::closing::nothing_runs_on_after_a_close`, `conformance::settling::a_closing_bus_lets_handlers_finish_and_publish` |
 //! | Closing drops the outcomes of publishes on their way. | `conformance::closing::closing_answers_what_is_in_flight`, `publishing_under_fire::servers::closing_right_after_publishing_ends_every_publish_truly` |
 //! | A close while others close returns before the bus is closed. | `conformance::closing::every_closer_gets_the_same_report` |
-//! | A token, a key or a credentials file is accepted and not used. | `connecting::identity::passwords_and_tokens_open`, `connecting::identity::nkeys_open`, `connecting::identity::credential_files_open`, `connecting::trust::certificates_of_both_sides_are_checked` |
+//! | A token, a key or a credentials file is accepted and not used. | `security::identity::passwords_and_tokens_open`, `security::identity::nkeys_open`, `security::identity::credential_files_open`, `security::trust::certificates_of_both_sides_are_checked` |
 //! | The JetStream domain and prefix are accepted and not used. | `connecting::place::domains_and_prefixes_are_used` |
 //! | Every event writes lines to the log. | `adapters::logging::events_that_are_published_and_handled_leave_no_line` |
 //! | A client's name that repeats, or has dots, brings the process down. | `legacy::clients::names_of_clients_may_repeat_and_have_dots` |

@@ -76,6 +76,7 @@ pub use jetbus_core::dead_letter::{
     DeadLetter, Filter as DeadLetterFilter, NotRedrivable, Origin, Reason, Unreadable,
 };
 pub use jetbus_core::delivery::{AtShare, Batch};
+pub use jetbus_core::denied::{Denied, Operation};
 pub use jetbus_core::envelope::Event as EventFields;
 pub use jetbus_core::headers::{HeaderError, Headers};
 pub use jetbus_core::jetstream::api::ApiError;

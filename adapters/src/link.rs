@@ -9,6 +9,7 @@ use std::fmt;
 use std::task::{Context, Poll};
 
 use futures_core::future::BoxFuture;
+use jetbus_core::denied::Denied;
 use jetbus_core::{Message, Publish, Subject};
 
 mod embedded;
@@ -120,6 +121,8 @@ pub enum LinkError {
     Closed,
     /// The first connection could not be made, or was refused.
     Connect(ConnectError),
+    /// The server does not let this connection do that.
+    Denied(Denied),
     /// Anything else that the link says of itself.
     Other(std::sync::Arc<str>),
 }
@@ -171,6 +174,11 @@ pub enum LinkEvent {
     LameDuck,
     /// A subscription was too slow and messages were dropped.
     SlowConsumer,
+    /// The server did not let this connection do something. All that it has on its way
+    /// to the same subject is refused as well: what a connection may do does not change
+    /// while it lasts. A link that is not sure that it was the present connection says
+    /// [`Error`](Self::Error).
+    Denied(Denied),
     /// The server or the client complains.
     Error(std::sync::Arc<str>),
 }
@@ -213,6 +221,7 @@ impl fmt::Display for LinkError {
         match self {
             Self::Closed => f.write_str("the link is closed"),
             Self::Connect(error) => error.fmt(f),
+            Self::Denied(denied) => denied.fmt(f),
             Self::Other(reason) => f.write_str(reason),
         }
     }

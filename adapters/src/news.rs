@@ -11,6 +11,7 @@ use std::time::Duration;
 use futures_channel::mpsc;
 use futures_core::Stream;
 use jetbus_core::dead_letter::Reason;
+use jetbus_core::denied::Denied;
 use tracing::{error, info, warn};
 
 pub use self::pull::PullNews;
@@ -37,7 +38,17 @@ pub enum News {
     /// A subscription of core NATS was too slow: messages of an ephemeral topic
     /// were dropped.
     SlowConsumer,
-    /// The server or the client complains: a permission violation, ...
+    /// The server does not let this connection do something: its user may not. Whoever
+    /// waits for that is told, too. Acknowledgements that are denied have nobody to tell:
+    /// their events are delivered again.
+    Denied {
+        /// What, and where.
+        denied: Denied,
+    },
+    /// The link has ended, and nobody has closed the bus: what the server said brought
+    /// the client down. The bus does nothing more; close it and open another.
+    LinkEnded,
+    /// The server or the client complains.
     LinkError {
         /// In words.
         reason: Arc<str>,
@@ -202,6 +213,7 @@ impl News {
             Self::Disconnected
             | Self::LameDuck
             | Self::SlowConsumer
+            | Self::Denied { .. }
             | Self::LinkError { .. }
             | Self::Pull { .. }
             | Self::HandlerFailed { .. }
@@ -213,7 +225,7 @@ impl News {
             | Self::KeyBacklogged { .. }
             | Self::Unsettled { .. }
             | Self::Overtaken { .. } => warn!(news = ?self),
-            Self::PublishFailed { .. } | Self::DeadLetterFailed { .. } => {
+            Self::PublishFailed { .. } | Self::DeadLetterFailed { .. } | Self::LinkEnded => {
                 error!(news = ?self);
             }
             // Told by the listener who missed them.

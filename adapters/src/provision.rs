@@ -158,6 +158,7 @@ async fn drive_slowly<M, T>(
             {
                 Ok(answer) => handle(&mut machine, Ok(&answer)),
                 Err(NoAnswer::Timeout { .. }) => handle(&mut machine, Err(RequestFailed::Timeout)),
+                Err(NoAnswer::Denied(denied)) => return Err(StreamError::Denied(denied)),
                 Err(NoAnswer::Closed) => return Err(StreamError::Closed),
             },
             Some(Output::Done(result)) => return result.map_err(StreamError::Provision),

@@ -24,6 +24,7 @@ pub mod planted;
 pub mod broker;
 pub mod dead_letter;
 pub mod delivery;
+pub mod denied;
 pub mod envelope;
 pub mod headers;
 pub mod jetstream;

@@ -22,6 +22,8 @@ pub mod failure;
 pub mod history;
 pub mod matrix;
 pub mod mortal;
+#[cfg(feature = "nats")]
+pub mod opening;
 pub mod operator;
 pub mod outside;
 pub mod peer;

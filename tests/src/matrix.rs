@@ -267,3 +267,30 @@ macro_rules! on_servers {
         }
     };
 }
+
+/// Makes a test of each case for every runtime; what the bus connects to is the case's
+/// own: `on_runtimes!(module::case, ...)` gives `tokio::case` and `smol::case`.
+#[macro_export]
+macro_rules! on_runtimes {
+    ($($module:ident :: $case:ident),* $(,)?) => {
+        #[cfg(feature = "tokio")]
+        mod tokio {
+            $($crate::on_runtimes!(@test $module $case Tokio);)*
+        }
+        #[cfg(feature = "smol")]
+        mod smol {
+            $($crate::on_runtimes!(@test $module $case Smol);)*
+        }
+    };
+    (@test $module:ident $case:ident $runtime:ident) => {
+        #[test]
+        fn $case() {
+            $crate::matrix::run(
+                $crate::matrix::RuntimeKind::$runtime,
+                // Started only when it is used.
+                $crate::matrix::LinkKind::Embedded,
+                super::$module::$case,
+            );
+        }
+    };
+}

@@ -79,6 +79,8 @@ struct State {
     over: bool,
     acks: Acks,
     open: Vec<TcpStream>,
+    /// Of the open connections, those to clients.
+    clients: Vec<TcpStream>,
     /// Of the connections to come.
     rations: VecDeque<Ration>,
 }
@@ -121,6 +123,16 @@ impl Proxy {
     #[must_use]
     pub fn acks(&self) -> Acks {
         self.shared.state().acks
+    }
+
+    /// Says `bytes` to all clients in the server's name, in the middle of whatever it was
+    /// saying.
+    pub fn say(&self, bytes: &[u8]) {
+        let state = self.shared.state();
+        for mut client in &state.clients {
+            // One that has hung up hears nothing.
+            let _ = client.write_all(bytes);
+        }
     }
 
     /// Keeps what the server sends from now on.
@@ -178,6 +190,7 @@ impl Proxy {
         for stream in state.open.drain(..) {
             let _ = stream.shutdown(Shutdown::Both);
         }
+        state.clients.clear();
         drop(state);
         self.shared.changed.notify_all();
     }
@@ -212,6 +225,7 @@ impl Shared {
         state
             .open
             .extend([client.try_clone()?, server.try_clone()?]);
+        state.clients.push(client.try_clone()?);
         let cuts = state.cuts;
         let ration = state.rations.pop_front();
         drop(state);

@@ -2,6 +2,7 @@
 //! publishes and requests, and settles what waits too long.
 
 mod batches;
+mod denied;
 mod publishing;
 
 use std::future::poll_fn;
@@ -15,6 +16,7 @@ use jetbus_core::jetstream::batch;
 use jetbus_core::jetstream::publish::line::Line;
 use jetbus_core::jetstream::publish::{self, Failure, Publisher};
 use jetbus_core::shared::credit::Token;
+use jetbus_core::shared::gate::State;
 
 use self::batches::Batches;
 use super::Inner;
@@ -100,7 +102,12 @@ impl Hub {
                 self.link_event(now, event);
                 again = true;
             }
-            Poll::Ready(None) => return Poll::Ready(()),
+            Poll::Ready(None) => {
+                if self.bus.life.state() == State::Open {
+                    self.bus.news.tell(&News::LinkEnded);
+                }
+                return Poll::Ready(());
+            }
             Poll::Pending => {}
         }
         self.scan(now);
@@ -124,7 +131,7 @@ impl Hub {
                     && let Some((call, _place)) = self.bus.calls.settle(Token::from_bits(token))
                 {
                     // Nobody waits any more: nothing to tell.
-                    let _ = call.send(message);
+                    let _ = call.answer.send(Ok(message));
                 }
                 any = true;
             }
@@ -160,6 +167,7 @@ impl Hub {
             }
             LinkEvent::LameDuck => news.tell(&News::LameDuck),
             LinkEvent::SlowConsumer => news.tell(&News::SlowConsumer),
+            LinkEvent::Denied(denied) => self.denied(now, &denied),
             LinkEvent::Error(reason) => news.tell(&News::LinkError { reason }),
         }
     }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_channel::oneshot::{self, Canceled};
+use jetbus_core::denied::{Denied, tag};
 use jetbus_core::jetstream::publish::ReplyBuf;
 use jetbus_core::shared::credit::Token;
 use jetbus_core::{Headers, Message, Publish, Subject, Time};
@@ -16,13 +17,19 @@ use crate::link::Refused;
 const AGAIN: Duration = Duration::from_millis(250);
 
 /// Who waits for an answer.
-pub(crate) type Call = oneshot::Sender<Message>;
+#[derive(Debug)]
+pub(crate) struct Call {
+    pub(super) subject: Subject,
+    pub(super) answer: oneshot::Sender<Result<Message, Denied>>,
+}
 
 /// Why a request has no answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum NoAnswer {
     /// None came in time.
     Timeout { waited: Duration },
+    /// The server does not permit the request, or that its answer is received.
+    Denied(Denied),
     /// The bus or its link is closed.
     Closed,
 }
@@ -45,8 +52,12 @@ impl Inner {
         let taken = self.until(deadline, self.calls.take()).await;
         let mut permit = taken.ok_or_else(timeout)?.map_err(|_| NoAnswer::Closed)?;
         loop {
-            let (call, mut answer) = oneshot::channel();
-            let token = permit.fill(call, deadline.as_nanos());
+            let (told, mut answer) = oneshot::channel();
+            let call = Call {
+                subject: subject.clone(),
+                answer: told,
+            };
+            let token = permit.fill_tagged(call, deadline.as_nanos(), tag(subject.as_str()));
             let send = || {
                 let mut buf = ReplyBuf::new();
                 self.link.try_publish(Publish {
@@ -56,16 +67,21 @@ impl Inner {
                     payload,
                 })
             };
-            let sent = send();
             let mut forget = Forget {
                 bus: self,
                 token: Some(token),
             };
+            // Looked at now that the call is in its place: whoever denies answers finds
+            // it there, or was seen here.
+            if let Some(denied) = self.denials.to_answers(self.session.generation()) {
+                return Err(NoAnswer::Denied(denied));
+            }
+            let sent = send();
             match sent {
                 Ok(()) => match self.answer(&mut answer, deadline, again, send).await {
-                    Some(Ok(message)) => {
+                    Some(Ok(answer)) => {
                         forget.token = None;
-                        return Ok(message);
+                        return answer.map_err(NoAnswer::Denied);
                     }
                     // The connection was lost, or time ran out, just now.
                     Some(Err(_)) => {}
@@ -91,11 +107,11 @@ impl Inner {
     /// question is answered first counts.
     async fn answer(
         &self,
-        answer: &mut oneshot::Receiver<Message>,
+        answer: &mut oneshot::Receiver<Result<Message, Denied>>,
         deadline: Time,
         again: Option<Duration>,
         ask: impl Fn() -> Result<(), Refused>,
-    ) -> Option<Result<Message, Canceled>> {
+    ) -> Option<Result<Result<Message, Denied>, Canceled>> {
         let mut pause = again.unwrap_or(Duration::MAX);
         loop {
             let next = (self.runtime.now() + pause).min(deadline);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jetbus_core::dead_letter::{NotRedrivable, Unreadable};
+use jetbus_core::denied::Denied;
 use jetbus_core::jetstream::admin::AdminError;
 use jetbus_core::subject::NameError;
 
@@ -67,6 +68,8 @@ pub enum DeadLetterError {
         /// How long was waited.
         waited: Duration,
     },
+    /// The server does not let this connection ask, or hear the answer.
+    Denied(Denied),
     /// The bus is closing or closed.
     Closed,
 }
@@ -114,6 +117,7 @@ impl fmt::Display for DeadLetterError {
             Self::NoAnswer { waited } => {
                 write!(f, "the server did not answer within {waited:?}")
             }
+            Self::Denied(denied) => denied.fmt(f),
             Self::Closed => f.write_str("the bus is closed"),
         }
     }
@@ -130,6 +134,7 @@ impl std::error::Error for DeadLetterError {
             Self::NotRemoved { error, .. } => Some(&**error),
             Self::Stream(error) => Some(&**error),
             Self::Server(error) => Some(error),
+            Self::Denied(denied) => Some(denied),
             _ => None,
         }
     }

@@ -50,6 +50,7 @@ impl Desk {
             let message = self.bus.request(&request.subject, &request.payload).await;
             let message = message.map_err(|error| match error {
                 NoAnswer::Timeout { waited } => DeadLetterError::NoAnswer { waited },
+                NoAnswer::Denied(denied) => DeadLetterError::Denied(denied),
                 NoAnswer::Closed => DeadLetterError::Closed,
             })?;
             let again = self.bus.runtime.now() + AGAIN;

@@ -11,6 +11,7 @@
 use std::error::Error;
 use std::fmt;
 use std::future::Future;
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -26,6 +27,7 @@ use super::news::{Level, News};
 use super::{ConnectError, Inbox, Link, LinkError, LinkEvent, Refused};
 use crate::runtime::Runtime;
 
+mod asking;
 mod backoff;
 mod convert;
 mod events;
@@ -159,21 +161,35 @@ impl Link for Nats {
             if !is_open(news) {
                 return Err(LinkError::Closed);
             }
-            let pattern = async_nats::Subject::from(pattern.as_str());
-            let inbox = async {
+            let name = async_nats::Subject::from(pattern.as_str());
+            let client = Arc::clone(&self.client);
+            let subscribing = async move {
                 match group {
-                    Some(group) => {
-                        let group = group.to_string();
-                        self.client.queue_subscribe(pattern, group).await
-                    }
-                    None => self.client.subscribe(pattern).await,
+                    Some(group) => client.queue_subscribe(name, group.to_string()).await,
+                    None => client.subscribe(name).await,
                 }
             };
-            match news.run_while(is_open, inbox).await {
-                Some(Ok(inbox)) => {
+            let subscribed = if news.connection().is_none() || self.is_inbox(&pattern) {
+                let subscribed = news.run_while(is_open, subscribing).await;
+                subscribed.map(Ok)
+            } else {
+                let (shared, client) = (Arc::clone(&self.shared), Arc::clone(&self.client));
+                let fence = self.unheard_of();
+                let asking = async move {
+                    let pattern = pattern.as_str();
+                    shared
+                        .permitted(&client, pattern, &fence, subscribing)
+                        .await
+                };
+                let asked = news.run_while(is_open, self.home.run(asking)).await;
+                asked.flatten()
+            };
+            match subscribed {
+                Some(Ok(Ok(inbox))) => {
                     Ok(Box::new(NatsInbox::new(inbox, Arc::clone(&self.shared))) as _)
                 }
-                Some(Err(error)) => Err(LinkError::Other(error.to_string().into())),
+                Some(Ok(Err(error))) => Err(LinkError::Other(error.to_string().into())),
+                Some(Err(denied)) => Err(LinkError::Denied(denied)),
                 None => Err(LinkError::Closed),
             }
         })
@@ -215,6 +231,18 @@ impl Link for Nats {
 }
 
 impl Nats {
+    /// Whether it is for answers. Whoever waits for those hears of a denial.
+    fn is_inbox(&self, pattern: &Subject) -> bool {
+        let rest = pattern.as_str().strip_prefix(&*self.inbox_prefix);
+        rest.is_some_and(|rest| rest.starts_with('.'))
+    }
+
+    /// A subject among those for answers that nobody has.
+    fn unheard_of(&self) -> String {
+        let chance = RandomState::new().build_hasher().finish();
+        format!("{}.{chance:016x}", self.inbox_prefix)
+    }
+
     fn end(&self) {
         // Draining makes the client's task end although inboxes still hold it. While
         // it reconnects it does not listen; then `backoff` stops it.

@@ -49,6 +49,17 @@ struct Board {
     waiting: Vec<oneshot::Sender<()>>,
 }
 
+impl Board {
+    /// They are of a connection that is over: of what goes over the next they say nothing.
+    fn forget_denials(&mut self) {
+        for note in &mut self.notes {
+            if let LinkEvent::Denied(denied) = note {
+                *note = LinkEvent::Error(denied.to_string().into());
+            }
+        }
+    }
+}
+
 impl News {
     pub(super) fn level(&self) -> Level {
         match self.level.load(Ordering::Relaxed) {
@@ -80,13 +91,17 @@ impl News {
             }
             board.connects = connects;
             board.server = Some(server);
+            board.forget_denials();
             true
         });
     }
 
     #[cfg(any(test, feature = "nats"))]
     pub(super) fn disconnected(&self) {
-        self.change(|board| board.server.take().is_some());
+        self.change(|board| {
+            board.forget_denials();
+            board.server.take().is_some()
+        });
     }
 
     /// The connection broke and was made again at once.
@@ -216,6 +231,7 @@ pub(super) fn version(text: &str) -> (u32, u32, u32) {
 fn same(a: &LinkEvent, b: &LinkEvent) -> bool {
     match (a, b) {
         (LinkEvent::Error(a), LinkEvent::Error(b)) => a == b,
+        (LinkEvent::Denied(a), LinkEvent::Denied(b)) => a == b,
         (a, b) => std::mem::discriminant(a) == std::mem::discriminant(b),
     }
 }
@@ -223,6 +239,7 @@ fn same(a: &LinkEvent, b: &LinkEvent) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use jetbus_core::denied::{Denied, Operation};
     use std::task::Waker;
 
     fn told(news: &News) -> Vec<String> {
@@ -281,6 +298,29 @@ mod tests {
             news.note(LinkEvent::SlowConsumer);
         }
         assert_eq!(told(&news), ["SlowConsumer"]);
+    }
+
+    #[test]
+    fn a_denial_is_of_its_connection_only() {
+        let denied = |subject: &str| {
+            LinkEvent::Denied(Denied {
+                operation: Operation::Publish,
+                subject: subject.into(),
+            })
+        };
+        let news = News::default();
+        news.connected(1, server("a"));
+        news.note(denied("x"));
+        // What is said twice in a row is one piece of news.
+        news.note(denied("x"));
+        news.note(denied("y"));
+        assert_eq!(told(&news).len(), 3);
+        news.note(denied("x"));
+        news.disconnected();
+        news.connected(2, server("b"));
+        let all = told(&news);
+        assert_eq!(all[..2], ["Disconnected", "b"]);
+        assert!(all[2].contains("not permit"), "{all:?}");
     }
 
     #[test]

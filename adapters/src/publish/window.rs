@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_channel::oneshot;
+use jetbus_core::denied::tag;
 use jetbus_core::jetstream::api::{ApiError, codes};
 use jetbus_core::jetstream::publish::line::Place;
 use jetbus_core::jetstream::publish::{self, ReplyBuf, Verdict};
@@ -291,7 +292,8 @@ impl Inner {
         if !before {
             flight.retry.begin(now);
         }
-        let token = permit.fill(flight, mark.as_nanos());
+        let tag = tag(subject.as_str());
+        let token = permit.fill_tagged(flight, mark.as_nanos(), tag);
         // Looked at again now that the place is filled: either whoever ended the
         // session sweeps this place too, or its end is seen here.
         let sent = if self.session.generation() == Some(session) {

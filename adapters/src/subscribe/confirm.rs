@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use jetbus_core::Subject;
+use jetbus_core::denied::Denied;
 use jetbus_core::jetstream::ack::{self, NotConfirmed};
 
 use super::lanes::{Job, Lanes};
@@ -20,6 +21,8 @@ pub enum SettleError {
     },
     /// The server answered something else: the consumer is gone, ...
     NotConfirmed(NotConfirmed),
+    /// The server does not let this connection acknowledge, or hear the answer.
+    Denied(Denied),
     /// The bus is closed.
     Closed,
 }
@@ -46,6 +49,7 @@ impl Lanes {
         match self.bus.request(reply, &ack::ack()).await {
             Ok(answer) => ack::confirmed(&answer).map_err(SettleError::NotConfirmed),
             Err(NoAnswer::Timeout { waited }) => Err(SettleError::NoAnswer { waited }),
+            Err(NoAnswer::Denied(denied)) => Err(SettleError::Denied(denied)),
             Err(NoAnswer::Closed) => Err(SettleError::Closed),
         }
     }
@@ -61,6 +65,7 @@ impl fmt::Display for SettleError {
                 )
             }
             Self::NotConfirmed(error) => error.fmt(f),
+            Self::Denied(denied) => denied.fmt(f),
             Self::Closed => f.write_str("the bus is closed"),
         }
     }

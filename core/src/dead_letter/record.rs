@@ -156,12 +156,18 @@ pub(super) fn put(headers: &mut Headers, name: &str, value: &str) {
 /// at a character to `most` bytes.
 fn line(text: &str, most: usize) -> String {
     let mut line = String::with_capacity(text.len().min(most));
-    for c in text.trim().chars() {
+    for c in text.trim_matches(is_blank).chars() {
         let c = if c.is_control() { ' ' } else { c };
         if line.len() + c.len_utf8() > most {
             break;
         }
         line.push(c);
     }
+    // Readers take spaces around a value for none of it.
+    line.truncate(line.trim_end().len());
     line
+}
+
+fn is_blank(c: char) -> bool {
+    c.is_whitespace() || c.is_control()
 }

@@ -66,6 +66,9 @@ pub enum Input {
     Back,
     /// The link will never take what was last to be sent.
     Unsendable,
+    /// The server does not let this connection publish it: of the running attempt nothing
+    /// is stored, nor would be of another.
+    Denied,
     /// The link works.
     Connected,
     /// The link broke.
@@ -191,7 +194,7 @@ pub enum End {
     Ingested,
     /// It is not stored: the server says why.
     Refused(ApiError),
-    /// The link will never take it.
+    /// The link will never take it, or the server does not permit it.
     Unsendable,
     /// It is not stored: its time is over, or there is no link.
     NotSent,

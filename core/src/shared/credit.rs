@@ -57,6 +57,8 @@ struct Entry<T> {
     /// Belongs to the generation in flight. Written by one permit's holder after
     /// another, never read-modify-written.
     mark: AtomicU64,
+    /// As `mark`.
+    tag: AtomicU64,
     /// Filled while in flight.
     room: Slot<Option<T>>,
 }
@@ -119,6 +121,7 @@ impl<T> Credit<T> {
         let slots = (0..slots.get()).map(|_| Entry {
             word: AtomicU64::new(0),
             mark: AtomicU64::new(0),
+            tag: AtomicU64::new(0),
             room: Slot::new(),
         });
         Self {
@@ -195,6 +198,15 @@ impl<T> Credit<T> {
             let word = entry.word.load(Ordering::Acquire);
             let mark = entry.mark.load(Ordering::Relaxed);
             (word == in_flight(word >> 1)).then(|| (Token::new(index, word >> 1), mark))
+        })
+    }
+
+    /// Those of [`in_flight`](Self::in_flight) that were filled with this tag.
+    pub fn tagged(&self, tag: u64) -> impl Iterator<Item = (Token, u64)> + '_ {
+        self.in_flight().filter(move |(token, _)| {
+            // Read after the word: of this generation or a later one, as the mark is.
+            let entry = self.slots.get(usize::from(token.index()));
+            entry.is_some_and(|entry| entry.tag.load(Ordering::Relaxed) == tag)
         })
     }
 
@@ -392,7 +404,12 @@ pub struct Permit<'a, T> {
 impl<'a, T> Permit<'a, T> {
     /// Puts `item` in flight: from now on the token settles it. `mark` is what
     /// [`Credit::in_flight`] shows meanwhile, such as a deadline.
-    pub fn fill(mut self, item: T, mark: u64) -> Token {
+    pub fn fill(self, item: T, mark: u64) -> Token {
+        self.fill_tagged(item, mark, 0)
+    }
+
+    /// As [`fill`](Self::fill), with what [`Credit::tagged`] finds it by.
+    pub fn fill_tagged(mut self, item: T, mark: u64, tag: u64) -> Token {
         let filled = self
             .room
             .take()
@@ -401,6 +418,7 @@ impl<'a, T> Permit<'a, T> {
             *room = Some(item);
             entry.room.put(room);
             entry.mark.store(mark, Ordering::Relaxed);
+            entry.tag.store(tag, Ordering::Relaxed);
             // Release: pairs with the Acquire in `settle` and in `in_flight`.
             // Acquire: pairs with the Release in `sweep`.
             // ordering: credit::one_settler_wins_and_sees_the_item,

@@ -24,6 +24,7 @@ pub(crate) const MODELS: &[Model] = models![
     one_settler_wins_and_sees_the_item,
     a_late_settle_changes_nothing,
     a_mark_is_not_older_than_its_token,
+    a_tag_is_not_older_than_its_token,
     a_sweep_or_a_look_finds_the_change,
     nobody_overtakes_the_line,
     a_waiter_that_goes_passes_its_place_on,
@@ -198,6 +199,29 @@ fn a_mark_is_not_older_than_its_token() {
             assert!(credit.settle(token).is_some());
         }
         scanner.join().unwrap();
+    });
+}
+
+/// Invariant: what is found by its tag has that tag, or is over.
+/// Threads: one fills three times, one looks for the first tag. Exhaustive.
+/// Seen to fail: Release of the swap in `fill` dropped: the tag of the first is found
+/// with the token of the second.
+fn a_tag_is_not_older_than_its_token() {
+    exhaustive(|| {
+        let credit = window(1);
+        let finder = thread::spawn({
+            let credit = Arc::clone(&credit);
+            move || {
+                for (token, _) in credit.tagged(1) {
+                    assert_eq!(token.to_bits() >> 16, 0);
+                }
+            }
+        });
+        for tag in 1..=3 {
+            let token = credit.try_take().unwrap().fill_tagged((), 0, tag);
+            assert!(credit.settle(token).is_some());
+        }
+        finder.join().unwrap();
     });
 }
 

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use jetbus_core::denied::Denied;
 use jetbus_core::jetstream::api::codes;
 use jetbus_core::jetstream::batch::{
     Answer, Atomic, Config, End, Ingest, Input, Output, Part, Role, read_answer,
@@ -223,6 +224,22 @@ impl Hub {
     pub(super) fn batches_hear(&mut self, now: Time, input: &Input) {
         for running in self.batches.running.values_mut() {
             running.machine.handle(now, input.clone());
+        }
+    }
+
+    /// Nothing published to a subject is stored: nor a batch that is stored whole or not
+    /// at all, nor one that goes nowhere else.
+    pub(super) fn batches_denied(&mut self, now: Time, denied: &Denied) {
+        for running in self.batches.running.values_mut() {
+            let is_there = |member: &Member| member.subject.as_str() == denied.subject;
+            let is_denied = match &running.machine {
+                Machine::Atomic(_) => running.members.iter().any(is_there),
+                Machine::Ingest(_) => running.members.iter().all(is_there),
+            };
+            if running.behind == 0 && is_denied {
+                running.unsendable = Some(PublishError::Denied(denied.clone()));
+                running.machine.handle(now, Input::Denied);
+            }
         }
     }
 

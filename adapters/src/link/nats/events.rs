@@ -10,10 +10,12 @@ use std::time::Duration;
 
 use async_nats::connection::State;
 use async_nats::{Client, ConnectOptions, Event, ServerError};
+use jetbus_core::denied::Denied;
 
 use crate::link::news::{Level, News, version};
 use crate::link::{LinkEvent, ServerInfo};
 
+use super::asking::Asking;
 use super::inbox::Readers;
 
 /// What the client's tasks and the link share.
@@ -24,6 +26,10 @@ pub(super) struct Shared {
     /// Messages dropped by the client, of any subscription.
     pub(super) dropped: AtomicU64,
     client: OnceLock<Weak<Client>>,
+    /// Connections that the client has told of.
+    heard: AtomicU64,
+    /// Who waits to hear what the server says to a subscription.
+    pub(super) asking: Asking,
     /// Id of the server last told of, and its number for this client: together
     /// they differ for every connection.
     server: Mutex<(String, u64)>,
@@ -44,7 +50,11 @@ impl Shared {
 
     async fn hear(&self, event: Event) {
         match event {
-            Event::Connected => self.hear_connected().await,
+            Event::Connected => {
+                // Relaxed: one task hears, after the one before.
+                self.heard.fetch_add(1, Ordering::Relaxed);
+                self.hear_connected().await;
+            }
             Event::Disconnected => self.news.disconnected(),
             Event::LameDuckMode => self.news.note(LinkEvent::LameDuck),
             Event::SlowConsumer(_) => {
@@ -52,15 +62,33 @@ impl Shared {
                 self.dropped.fetch_add(1, Ordering::Relaxed);
                 self.news.note(LinkEvent::SlowConsumer);
             }
-            Event::ServerError(ServerError::Other(text)) => {
-                self.news.note(LinkEvent::Error(text.into()));
-            }
+            Event::ServerError(ServerError::Other(text)) => self.hear_error(text),
             Event::ServerError(error) => self.news.note(LinkEvent::Error(error.to_string().into())),
             Event::ClientError(error) => self.news.note(LinkEvent::Error(error.to_string().into())),
             // The link drains the client only to end it, and hears of the end by
             // `Tail`.
             Event::Draining | Event::Closed => {}
         }
+    }
+
+    fn hear_error(&self, text: String) {
+        let Some(denied) = Denied::parse(&text) else {
+            return self.news.note(LinkEvent::Error(text.into()));
+        };
+        self.asking.tell(&denied);
+        // Of an earlier connection it says nothing of what goes over this one. Events come
+        // in order: when all connections were heard of, it is of the last. If one was
+        // dropped, nobody knows.
+        let client = self.client.get().and_then(Weak::upgrade);
+        let is_present = client.is_some_and(|client| {
+            let (connects, up) = look(&client);
+            up && connects == self.heard.load(Ordering::Relaxed)
+                && self.news.connection() == Some(connects)
+        });
+        self.news.note(match is_present {
+            true => LinkEvent::Denied(denied),
+            false => LinkEvent::Error(text.into()),
+        });
     }
 
     async fn hear_connected(&self) {

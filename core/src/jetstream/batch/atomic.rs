@@ -103,6 +103,7 @@ impl Atomic {
                 self.back();
                 self.finish(End::Unsendable);
             }
+            Input::Denied => self.finish(End::Unsendable),
             Input::Connected => self.connected = true,
             Input::Lost => self.lost(),
             Input::Busy => self.busy = true,

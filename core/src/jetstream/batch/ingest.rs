@@ -103,6 +103,7 @@ impl Ingest {
             Input::Answered { .. } => {}
             Input::Back => self.sent = self.sent.saturating_sub(1),
             Input::Unsendable => self.unsendable(),
+            Input::Denied => self.denied(),
             Input::Connected => self.connected = true,
             Input::Lost => {
                 self.connected = false;
@@ -299,6 +300,19 @@ impl Ingest {
         if self.left.is_empty() {
             self.state = State::Ended;
         }
+    }
+
+    /// What was sent before may be stored; what the running attempt sent is not.
+    fn denied(&mut self) {
+        while let Some(index) = self.left.pop_front() {
+            let end = match self.doubtful {
+                0 => End::Unsendable,
+                _ => End::Unknown,
+            };
+            self.doubtful = self.doubtful.saturating_sub(1);
+            self.out.push_back(Output::End { index, end });
+        }
+        self.state = State::Ended;
     }
 
     /// Ends the next message. Behind one whose outcome is unknown nothing is sent.

@@ -37,6 +37,22 @@ fn what_is_filled_is_settled_once() {
 }
 
 #[test]
+fn what_is_in_flight_is_found_by_its_tag() {
+    let credit = window(4);
+    let fill = |item, tag| credit.try_take().unwrap().fill_tagged(item, 9, tag);
+    let (one, _, three) = (fill("one", 7), fill("two", 8), fill("three", 7));
+    credit.try_take().unwrap().fill("four", 9);
+    let found = |tag| credit.tagged(tag).collect::<Vec<_>>();
+    assert_eq!(found(7), [(one, 9), (three, 9)]);
+    assert_eq!(found(6), []);
+    let (_, permit) = credit.settle(one).unwrap();
+    assert_eq!(found(7), [(three, 9)]);
+    // The next filling of a place has a tag of its own.
+    permit.fill("again", 9);
+    assert_eq!(found(7), [(three, 9)]);
+}
+
+#[test]
 fn a_late_answer_to_an_old_generation_changes_nothing() {
     let credit = window(1);
     let first = credit.try_take().unwrap().fill(1, 0);

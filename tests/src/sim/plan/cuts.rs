@@ -14,7 +14,7 @@ type Part = (&'static str, fn(&mut Plan));
 type Size = (&'static str, fn(&mut Plan, u64));
 
 /// Topics are parts, too.
-const PARTS: [Part; 31] = [
+const PARTS: [Part; 32] = [
     ("early-close", |plan| {
         plan.early_close = false;
         plan.restart = false;
@@ -30,6 +30,7 @@ const PARTS: [Part; 31] = [
     ("delays", |plan| plan.faults.delay = 0),
     ("busy", |plan| plan.faults.busy = 0),
     ("cuts", |plan| plan.faults.cut = 0),
+    ("linger", |plan| plan.faults.linger = Duration::ZERO),
     ("drains", |plan| plan.drains = None),
     ("pauses", |plan| plan.pauses = false),
     ("redrives", |plan| plan.redrives = false),

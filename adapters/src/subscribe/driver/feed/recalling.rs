@@ -220,7 +220,7 @@ async fn ask(bus: &Inner, request: &Request, by: Time) -> Option<Message> {
         let asked = bus.request(&request.subject, &request.payload);
         match bus.until(until, asked).await {
             Some(Ok(answer)) => return Some(answer),
-            Some(Err(NoAnswer::Closed)) => return None,
+            Some(Err(NoAnswer::Closed | NoAnswer::Denied(_))) => return None,
             Some(Err(NoAnswer::Timeout { .. })) | None => wait = (wait * 2).min(LONGEST),
         }
     }

@@ -91,6 +91,22 @@ const fn known(seq: u64) -> Answer {
 }
 
 #[test]
+fn a_denied_batch_ends_at_once_and_doubts_stay() {
+    let mut batch = Atomic::new(config(2));
+    assert_eq!(sent(&mut batch), (vec![1, 2], 1));
+    batch.handle(at(0), Input::Denied);
+    assert_eq!(ends(&mut batch), [End::Unsendable, End::Unsendable]);
+    // What an earlier connection took may be stored.
+    let mut batch = Atomic::new(config(2));
+    assert_eq!(sent(&mut batch), (vec![1, 2], 1));
+    batch.handle(at(0), Input::Lost);
+    batch.handle(at(1), Input::Connected);
+    let _ = sent_at(&mut batch, at(1));
+    batch.handle(at(1), Input::Denied);
+    assert_eq!(ends(&mut batch), [End::Unknown, End::Unknown]);
+}
+
+#[test]
 fn each_message_of_a_stored_batch_has_its_sequence() {
     let mut batch = Atomic::new(config(3));
     assert_eq!(sent(&mut batch), (vec![1, 2, 3], 1));

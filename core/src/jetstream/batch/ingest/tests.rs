@@ -247,6 +247,25 @@ fn what_the_link_never_takes_lets_the_others_go() {
     assert_eq!(sent(&mut batch), [(0, 1, Op::Start), (2, 2, Op::Commit)]);
 }
 
+#[test]
+fn a_denied_batch_ends_at_once_and_doubts_stay() {
+    let mut batch = Ingest::new(config(2));
+    assert_eq!(sent(&mut batch).len(), 2);
+    batch.handle(at(0), Input::Denied);
+    let all = [(0, End::Unsendable), (1, End::Unsendable)];
+    assert_eq!(ends(&mut batch), all);
+    assert!(batch.is_over());
+    // What an earlier connection took may be stored.
+    let mut batch = Ingest::new(config(2));
+    assert_eq!(sent(&mut batch).len(), 2);
+    batch.handle(at(0), Input::Lost);
+    batch.handle(at(1), Input::Connected);
+    assert_eq!(sent(&mut batch).len(), 2);
+    batch.handle(at(1), Input::Denied);
+    assert_eq!(ends(&mut batch), [(0, End::Unknown), (1, End::Unknown)]);
+    assert!(batch.is_over());
+}
+
 /// A stream that takes fast-ingest batches.
 #[derive(Debug, Default)]
 struct Server {

@@ -6,10 +6,9 @@ use jetbus::NatsOptions;
 use jetbus::link::ConnectError;
 use jetbus_tests::Server;
 use jetbus_tests::matrix::Env;
+use jetbus_tests::opening::{opens, refused};
 use jetbus_tests::target::TempFolder;
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
-
-use crate::{opens, refused};
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, date_time_ymd};
 
 /// An authority of the test's own, and two certificates of it.
 struct Certificates {
@@ -18,6 +17,11 @@ struct Certificates {
 
 impl Certificates {
     fn new() -> Self {
+        Self::until(2100)
+    }
+
+    /// Whose certificates of servers and clients are good until a year.
+    fn until(year: i32) -> Self {
         let this = Self {
             folder: TempFolder::new("certificates").unwrap(),
         };
@@ -27,7 +31,8 @@ impl Certificates {
         this.write("ca.pem", &params.self_signed(&key).unwrap().pem());
         let issuer = Issuer::new(params, key);
         for name in ["server", "client"] {
-            let params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+            let mut params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+            params.not_after = date_time_ymd(year, 1, 1);
             let key = KeyPair::generate().unwrap();
             let certificate = params.signed_by(&key, &issuer).unwrap();
             this.write(&format!("{name}.pem"), &certificate.pem());
@@ -96,6 +101,15 @@ pub(crate) async fn certificates_of_both_sides_are_checked(env: Env) {
             "{error}"
         );
     }
+}
+
+pub(crate) async fn certificates_that_are_over_are_not_trusted(env: Env) {
+    let ours = Certificates::until(2020);
+    let server = ours.server("");
+    let options = NatsOptions::new(server.url()).ca_file(ours.path("ca.pem"));
+    let error = refused(&env, &options).await;
+    assert!(matches!(error, ConnectError::Tls { .. }), "{error:?}");
+    assert!(error.to_string().contains("xpired"), "{error}");
 }
 
 pub(crate) async fn tls_comes_first_when_told(env: Env) {
