@@ -88,8 +88,11 @@ impl<T: Clone> Delivery<T> {
             attempt: held.attempt,
             task,
         };
-        let handles = job.task == Task::Handle;
-        if planted!(AckBeforeHandling) && handles || planted!(AckBeforeBurying) && !handles {
+        let early = match job.task {
+            Task::Handle => planted!(AckBeforeHandling),
+            Task::Bury(_) => planted!(AckBeforeBurying),
+        };
+        if early {
             let reply = held.reply.clone();
             self.publish(reply, ack::ack());
         }
