@@ -9,6 +9,10 @@
 //!
 //! One server at a time is hurt, and the next only when the cluster is healthy again: a
 //! majority always remembers what was acknowledged, as the guarantees ask for.
+//!
+//! What was seen to fail: a topic that is `unordered` is stored out of order, a
+//! subscription that is `unordered` handles out of order, and a stream of one replica in
+//! memory loses what was acknowledged; each within the first faults.
 
 use std::fmt;
 use std::fs;
