@@ -270,6 +270,12 @@ impl World {
         }
     }
 
+    /// So that it is known at the end whether it is gone.
+    fn remember(&self, link: &Arc<FaultyLink>) {
+        let mut links = self.0.links.lock().unwrap_or_else(PoisonError::into_inner);
+        links.push(Arc::downgrade(link));
+    }
+
     async fn open(&self, broker: &EmbeddedBroker, number: usize, rng: &mut Rng) -> Process {
         let Shared {
             plan,
@@ -285,9 +291,7 @@ impl World {
         let watcher = watch::watcher(log, number, spent);
         let link = FaultyLink::new(Arc::new(inner), sim, rng.next(), watcher);
         let link = Arc::new(link);
-        let mut links = self.0.links.lock().unwrap_or_else(PoisonError::into_inner);
-        links.push(Arc::downgrade(&link));
-        drop(links);
+        self.remember(&link);
         let bus = Builder::link(Arc::<FaultyLink>::clone(&link))
             .runtime(Arc::clone(runtime))
             .seed(rng.next())

@@ -282,8 +282,9 @@ pub(crate) fn reply_subjects_of_batches() -> Target {
                 seq,
                 role,
             };
-            let written = replies.reply(batch, &part);
-            assert_eq!(replies.read(written.as_str()), Some((batch, attempt, seq)));
+            let mut text = String::new();
+            let written = replies.reply(batch, &part, &mut text);
+            assert_eq!(replies.read(written), Some((batch, attempt, seq)));
         }
         true
     })
