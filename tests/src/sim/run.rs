@@ -150,6 +150,12 @@ impl World {
         held.places = self.0.plan.held;
     }
 
+    /// Remembers a link, but does not hold it.
+    fn linked(&self, link: &Arc<FaultyLink>) {
+        let mut links = self.0.links.lock().unwrap_or_else(PoisonError::into_inner);
+        links.push(Arc::downgrade(link));
+    }
+
     /// What there still is, in words.
     fn left(&self) -> Vec<String> {
         let sim = &self.0.sim;
@@ -270,12 +276,6 @@ impl World {
         }
     }
 
-    /// So that it is known at the end whether it is gone.
-    fn remember(&self, link: &Arc<FaultyLink>) {
-        let mut links = self.0.links.lock().unwrap_or_else(PoisonError::into_inner);
-        links.push(Arc::downgrade(link));
-    }
-
     async fn open(&self, broker: &EmbeddedBroker, number: usize, rng: &mut Rng) -> Process {
         let Shared {
             plan,
@@ -291,7 +291,7 @@ impl World {
         let watcher = watch::watcher(log, number, spent);
         let link = FaultyLink::new(Arc::new(inner), sim, rng.next(), watcher);
         let link = Arc::new(link);
-        self.remember(&link);
+        self.linked(&link);
         let bus = Builder::link(Arc::<FaultyLink>::clone(&link))
             .runtime(Arc::clone(runtime))
             .seed(rng.next())
