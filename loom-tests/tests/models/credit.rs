@@ -204,8 +204,7 @@ fn a_mark_is_not_older_than_its_token() {
 
 /// Invariant: what is found by its tag has that tag, or is over.
 /// Threads: one fills three times, one looks for the first tag. Exhaustive.
-/// Seen to fail: Release of the swap in `fill` dropped: the tag of the first is found
-/// with the token of the second.
+/// The orderings are those of the mark; what they are seen to fail with stands there.
 fn a_tag_is_not_older_than_its_token() {
     exhaustive(|| {
         let credit = window(1);
