@@ -36,11 +36,13 @@ pub(crate) async fn stream(
     };
     let api = bus.api.clone();
     let ensure = match wanted {
-        Wanted::Declared(stream) => EnsureStream::new(api, possible(bus, stream.clone()), policy),
+        Wanted::Declared(stream) => {
+            EnsureStream::new(api, possible(bus, stream.clone()).await?, policy)
+        }
         Wanted::OfTopic(topic, options) => {
             let machine = ResolveTopic::new(&api, topic, []);
             let resolution = drive(bus, machine, ResolveTopic::poll, ResolveTopic::handle).await?;
-            let mut wanted = possible(bus, options.clone());
+            let mut wanted = possible(bus, options.clone()).await?;
             wanted.subjects = vec![topic.clone()];
             match resolution {
                 Resolution::Existing(name) => {
@@ -83,19 +85,35 @@ pub(crate) async fn stream(
     })
 }
 
-/// `wanted`, without the batches that the server does not take.
-fn possible(bus: &Inner, mut wanted: WantedStream) -> WantedStream {
-    let (atomic, ingest) = bus.session.with(|current| match current {
-        Current::Up(session) => {
-            let server = &session.link;
-            (server.version >= ATOMIC_SINCE, server.fast_ingest)
+/// `wanted`, without the batches that the server does not take. While there is none that
+/// could tell, it is waited for, as its answer would be.
+async fn possible(bus: &Inner, mut wanted: WantedStream) -> Result<WantedStream, StreamError> {
+    if !wanted.atomic_batches && !wanted.fast_ingest {
+        return Ok(wanted);
+    }
+    let patience = bus.settings.request_timeout;
+    let by = bus.runtime.now() + patience;
+    let (atomic, ingest) = loop {
+        let up = bus.until(by, bus.session.up()).await;
+        let up = up.ok_or_else(|| StreamError::NoAnswer {
+            subject: "INFO".to_owned(),
+            waited: patience,
+        })?;
+        up.map_err(|_| StreamError::Closed)?;
+        let known = bus.session.with(|current| match current {
+            Current::Up(session) => {
+                let server = &session.link;
+                Some((server.version >= ATOMIC_SINCE, server.fast_ingest))
+            }
+            _ => None,
+        });
+        if let Some(known) = known {
+            break known;
         }
-        // Nothing is asked of a server that is not there.
-        _ => (false, false),
-    });
+    };
     wanted.atomic_batches &= atomic;
     wanted.fast_ingest &= ingest;
-    wanted
+    Ok(wanted)
 }
 
 /// Makes a consumer ready.

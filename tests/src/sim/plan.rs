@@ -167,7 +167,8 @@ impl Plan {
         let results = other.chance(500).then_some(room);
         // In a narrow one a place is soon taken by another.
         let narrow = other.chance(250).then(|| other.between(1, 3));
-        if breaks {
+        // A pull that came twice would look like another's in a connection that lingers.
+        if breaks && faults.duplicate == 0 {
             faults.linger = millis(*pick(&mut other, &[0, 0, 500, 3_000]));
         }
         Self {

@@ -100,8 +100,8 @@ impl Reader {
         let names: Value = serde_json::from_slice(&names.payload).expect("answers are JSON");
         for stream in names["streams"].as_array().into_iter().flatten() {
             let stream = stream.as_str().unwrap_or_default();
-            self.ask(&format!("CONSUMER.DELETE.{stream}.{consumer}"), &json!({}))
-                .await;
+            let what = format!("CONSUMER.DELETE.{stream}.{consumer}");
+            self.ask(&what, &Value::Null).await;
         }
     }
 
