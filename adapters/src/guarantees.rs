@@ -26,7 +26,7 @@
 //!
 //! | holds | needs | shown by |
 //! |---|---|---|
-//! | Every stored event is handled at least once per group. | The stream still has it: what its limits remove is gone. | `crowd::a_killed_server_costs_nothing_but_repetitions`, `crowd::a_consumer_deleted_underneath_costs_nothing`, `conformance::faults::a_deleted_consumer_is_made_again_and_nothing_is_missed`, `simulation::even_seeds_keep_the_rules` |
+//! | Every stored event is handled at least once per group. | The stream still has it: what its limits remove is gone. The consumer is there: when somebody deletes one that several processes read, what they had given back to it may be gone. | `crowd::a_killed_server_costs_nothing_but_repetitions`, `crowd::a_consumer_deleted_underneath_costs_nothing`, `conformance::faults::a_deleted_consumer_is_made_again_and_nothing_is_missed`, `simulation::even_seeds_keep_the_rules` |
 //! | Events of one key are handled in the order in which they were stored, one at a time. | Within one process of the group. | `crowd::failing_events_are_never_overtaken`, `conformance::keys::each_aggregate_keeps_its_order_and_never_overlaps`, `faults::what_a_cut_connection_loses_comes_at_once_and_in_order`, `faults::what_a_lost_connection_still_gets_comes_at_once_and_in_order` |
 //! | Different keys do not wait for each other. | There is room in the window and for handlers. | `conformance::keys::different_keys_are_handled_at_once`, `conformance::settling::a_failing_key_holds_its_own_events_only` |
 //! | A handler may take as long as it needs. | Its process renews the lease, so it is not stopped for longer than `ack_wait`. | `conformance::settling::a_handler_longer_than_its_lease_is_not_run_twice` |

@@ -111,6 +111,7 @@ fn an_acknowledgement_that_was_not_confirmed_is_a_failure() {
         never.groups[0].rules.at_most_once = true;
         never.groups[0].rules.gives_up_at_share = true;
         never.letters.push(letter(2, reason));
+        let mut never = handling::confirmed(never);
         assert_eq!(nameless(check(&never)), [given_up(2, reason)]);
         let spent = (Time::from_millis(60_000), Entry::Acknowledged(passage(2)));
         never.entries.push(spent.clone());

@@ -89,7 +89,7 @@ fn an_event_that_runs_again_at_most_once_is_found() {
 }
 
 /// All that comes is acknowledged, and that is confirmed, before it is handled.
-fn confirmed(mut history: History) -> History {
+pub(super) fn confirmed(mut history: History) -> History {
     let entries = [1, 2].map(|event| (Time::ZERO, Entry::Confirmed(passage(event))));
     history.entries.splice(0..0, entries);
     history
@@ -138,7 +138,14 @@ fn a_connection_that_was_gone_for_long_excuses_a_second_run_elsewhere() {
         }
         history.close_limit += Duration::from_secs(gone);
         history.groups[0].rules.at_most_once = true;
-        check(&history)
+        let there = Passage {
+            bus: other,
+            ..passage(2)
+        };
+        history
+            .entries
+            .insert(0, (Time::ZERO, Entry::Confirmed(there)));
+        check(&confirmed(history))
     };
     // Leases of 8 seconds: 6 are too long, 2 are not.
     assert_eq!(runs(5, 1), []);
@@ -269,4 +276,23 @@ fn a_subscription_that_holds_too_much_is_found() {
         held: 16,
     };
     assert_eq!(check(&history), [expected]);
+}
+
+#[test]
+fn only_what_several_buses_gave_back_to_a_deleted_consumer_may_be_gone() {
+    let is_missed = |bus| {
+        let end = [
+            ended(12, false),
+            Entry::GivenBack(passage(2)),
+            Entry::Arrived(Passage { bus, ..passage(1) }),
+            Entry::Deleted {
+                consumer: "c".into(),
+            },
+        ];
+        let found = check(&replaced(&ended(12, true), &end));
+        let missed = |one: &_| matches!(one, Violation::NotHandled { event: 2, .. });
+        found.iter().any(missed)
+    };
+    assert!(is_missed(0));
+    assert!(!is_missed(1));
 }
