@@ -187,8 +187,8 @@ async fn a_killed_server_costs_nothing_but_repetitions(env: Env) {
     subscription.stop().await;
     log.assert_order();
     // A server with one replica forgets the acknowledgements of its last moments: what
-    // was handled since it came back was handled once.
-    assert!(log.repeated(last) <= WINDOW);
+    // was handled since it came back was handled once. It was killed twice.
+    assert!(log.repeated(last) <= 2 * WINDOW);
     bus.close().await;
 }
 
@@ -238,8 +238,9 @@ async fn a_consumer_deleted_underneath_costs_nothing(env: Env) {
     all_is_settled(&env).await;
     subscription.stop().await;
     log.assert_order();
-    // Acknowledgements on their way to a consumer that is gone are lost with it.
-    assert!(log.repeated(last) <= WINDOW);
+    // Acknowledgements on their way to a consumer that is gone are lost with it. It was deleted
+    // twice.
+    assert!(log.repeated(last) <= 2 * WINDOW);
     bus.close().await;
 }
 

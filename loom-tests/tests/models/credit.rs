@@ -119,8 +119,8 @@ fn the_window_never_overfills() {
 /// Invariants: exactly one gets what was in flight, and sees all of it, also who
 /// knows the token only by its number.
 /// Threads: one fills and settles, two settle. Exhaustive.
-/// Seen to fail: Acquire in `settle` made Relaxed; Release of the swap in `fill`
-/// dropped.
+/// Seen to fail: Acquire in `settle` made Relaxed; Release of the swap in
+/// `fill_tagged` dropped.
 fn one_settler_wins_and_sees_the_item() {
     exhaustive(|| {
         let credit = window::<UnsafeCell<()>>(1);
@@ -182,7 +182,7 @@ fn a_late_settle_changes_nothing() {
 /// Invariant: a scan shows no token with the mark of an earlier one.
 /// Threads: one fills three times, one scans and sweeps. Exhaustive.
 /// Seen to fail: Acquire in `in_flight` or `sweep` dropped; Release of the swap in
-/// `fill` dropped.
+/// `fill_tagged` dropped.
 fn a_mark_is_not_older_than_its_token() {
     exhaustive(|| {
         let credit = window(1);
@@ -227,7 +227,7 @@ fn a_tag_is_not_older_than_its_token() {
 /// Invariant: of "change, then sweep" and "fill, then look at what changed", one
 /// sees the other. The change is relaxed here: nothing else orders the two.
 /// Threads: one each. Exhaustive.
-/// Seen to fail: Release in `sweep` dropped; Acquire of the swap in `fill` dropped;
+/// Seen to fail: Release in `sweep` dropped; Acquire of the swap in `fill_tagged` dropped;
 /// `in_flight` in place of `sweep`.
 fn a_sweep_or_a_look_finds_the_change() {
     exhaustive(|| {

@@ -30,7 +30,8 @@ const TIMEOUTS: [Duration; 2] = [Duration::from_secs(60), Duration::from_secs(3)
 const WRITERS: usize = 2;
 
 /// Groups: one reader each, and one that is shared by both.
-const GROUPS: [(&str, &[usize]); 3] = [("one", &[2]), ("other", &[3]), ("both", &[2, 3])];
+pub(super) const GROUPS: [(&str, &[usize]); 3] =
+    [("one", &[2]), ("other", &[3]), ("both", &[2, 3])];
 
 /// When which bus told what.
 type Heard = Arc<Mutex<Vec<(Duration, usize, News)>>>;
