@@ -62,6 +62,9 @@ pub struct Line {
     /// The connection broke, or another server may serve the consumer than before: some
     /// deliveries that were counted may never come.
     doubt: bool,
+    /// From here on deliveries may be missing of which no recall could tell, or that were
+    /// dropped with their consumer.
+    missed: Option<u64>,
     /// Given back to the server and not yet come again. No more than the consumer's
     /// `max_ack_pending`.
     returned: BTreeSet<u64>,
@@ -81,6 +84,7 @@ impl Line {
             reply: None,
             stale: false,
             doubt: false,
+            missed: None,
             returned: BTreeSet::new(),
         }
     }
@@ -95,6 +99,7 @@ impl Line {
         self.shared = place.others;
         self.place = place;
         self.reply = None;
+        self.missed = None;
         self.stale = true;
     }
 
@@ -185,6 +190,7 @@ impl Line {
     pub fn recalled(&mut self, recalled: &Recalled) {
         // It may have come less far than was received: a server that died forgets.
         self.reach = Reach::new(recalled.to);
+        self.missed = None;
         self.doubt = false;
         self.stale = false;
         self.alone = 0;
@@ -196,7 +202,19 @@ impl Line {
     /// It cannot be known what was lost. A gap that shows later leads to a recall again:
     /// it is no sign of others.
     pub fn not_recalled(&mut self) {
+        let from = self.reach.at().stream_seq.saturating_add(1);
+        self.missed = Some(self.missed.map_or(from, |missed| missed.min(from)));
         self.reach.give_up();
+        self.doubt = true;
+        self.stale = false;
+    }
+
+    /// The consumer is no more. What came beyond a gap is not to be handled: it comes again,
+    /// behind what is missing, from the next consumer.
+    pub fn gone(&mut self) {
+        let dropped = self.reach.beyond().iter().map(|here| here.stream_seq);
+        self.missed = self.missed.into_iter().chain(dropped).min();
+        self.reach.forget();
         self.doubt = true;
         self.stale = false;
     }
@@ -221,7 +239,7 @@ impl Line {
         if self.shared {
             return after(self.place.settled);
         }
-        let lowest = [unsettled, self.returned.first().copied()];
+        let lowest = [unsettled, self.returned.first().copied(), self.missed];
         let next = after(self.reach.at().stream_seq);
         lowest.into_iter().flatten().fold(next, u64::min)
     }

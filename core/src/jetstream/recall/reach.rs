@@ -58,6 +58,11 @@ impl Reach {
         }
     }
 
+    /// What came beyond a gap counts for nothing: it comes again.
+    pub fn forget(&mut self) {
+        self.beyond.clear();
+    }
+
     const fn reaches(&mut self, to: Position) {
         if to.consumer_seq > self.at.consumer_seq {
             self.at.consumer_seq = to.consumer_seq;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use jetbus_core::jetstream::ack::Meta;
 use jetbus_core::jetstream::admin::{AdminError, Request};
+use jetbus_core::jetstream::api::codes;
 use jetbus_core::jetstream::pull;
 use jetbus_core::jetstream::recall::{Finding, Known, Lost, Output, Recall, Recalled};
 use jetbus_core::{Message, Outbound, Subject, Time};
@@ -98,10 +99,17 @@ impl Feed {
                 }
                 line.recalled(&recalled);
             }
+            // Pulling shows it too, and leads to its repair.
+            Err(NotRecalled::Refused(error))
+                if error.err_code() == Some(codes::CONSUMER_NOT_FOUND) =>
+            {
+                line.gone();
+                stream.held.clear();
+            }
             Err(error) => {
                 line.not_recalled();
                 match error {
-                    // Pulling shows it too, and leads to its repair.
+                    // The same.
                     NotRecalled::Refused(error) if error.is_not_found() => {}
                     NotRecalled::Refused(error) => {
                         lanes.tell_pull(PullNews::NotRecalled {

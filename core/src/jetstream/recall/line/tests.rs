@@ -270,3 +270,41 @@ fn a_silent_consumer_is_stuck_when_it_has_messages_and_may_deliver_them() {
     info.num_ack_pending = 2;
     assert!(!line.looked(&info), "no more may be unsettled");
 }
+
+#[test]
+fn a_consumer_that_is_made_again_starts_at_what_no_recall_could_tell_of() {
+    let mut line = Line::new(place(2));
+    line.broke();
+    assert!(receive(&mut line, 5, false), "it is held");
+    line.not_recalled();
+    assert_eq!(line.known(String::new(), 1).reach.at(), at(5));
+    assert_eq!(line.floor(None), 5, "what lies between may be missing");
+    line.recalled(&recalled(5, Finding::Whole));
+    assert_eq!(line.floor(None), 11);
+    line.not_recalled();
+    line.renew(place(9));
+    assert_eq!(line.floor(None), 19);
+}
+
+#[test]
+fn what_came_beyond_a_gap_comes_again_from_the_next_consumer() {
+    let mut line = Line::new(place(2));
+    line.broke();
+    assert!(receive(&mut line, 5, false), "it is held");
+    line.gone();
+    assert_eq!(line.floor(None), 5);
+    assert_eq!(line.known(String::new(), 1).reach.beyond(), []);
+    // So does what had been given back before.
+    line.said(&nak(3, "billing"));
+    let again = Meta {
+        delivered: 2,
+        stream_seq: 3,
+        consumer_seq: 6,
+        timestamp: Timestamp::parse("2026-01-02T03:04:05Z").unwrap(),
+        pending: 0,
+    };
+    let held = line.received(&again, &message(Headers::default()), false);
+    assert!(held, "it is held");
+    line.gone();
+    assert_eq!(line.floor(None), 3);
+}
