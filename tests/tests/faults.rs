@@ -231,7 +231,9 @@ async fn what_a_cut_connection_loses_comes_at_once_and_in_order(env: Env) {
         } => Some(count),
         _ => None,
     });
-    assert_eq!(count.await, 10);
+    // What the server still sends into the connection that was cut is lost, too.
+    let count = count.await;
+    assert!((10..=20).contains(&count), "{count}");
     admin.all_is_settled(&stream).await;
     subscription.stop().await;
     for bus in [bus, sender] {
