@@ -15,6 +15,7 @@
 //! follows.
 
 pub mod admin;
+pub mod arguments;
 pub mod bench;
 pub mod embedded;
 pub mod failure;

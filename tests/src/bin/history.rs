@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use jetbus_tests::history::{Options, run};
-use jetbus_tests::target;
+use jetbus_tests::{arguments, target};
 
 const USAGE: &str = "\
 Three nats-servers under faults drawn from a seed, and what everybody was told beside
@@ -19,17 +19,9 @@ usage: history [--seconds N] [--seed N]
 Ends with 0 when all promises were kept, 1 when not, 2 for arguments that are none.";
 
 fn main() -> ExitCode {
-    let arguments: Vec<_> = std::env::args().skip(1).collect();
-    let options = match parsed(&arguments) {
-        Ok(Some(options)) => options,
-        Ok(None) => {
-            println!("{USAGE}");
-            return ExitCode::SUCCESS;
-        }
-        Err(why) => {
-            eprintln!("{why}");
-            return ExitCode::from(2);
-        }
+    let options = match arguments::read(USAGE, parsed) {
+        Ok(options) => options,
+        Err(code) => return code,
     };
     let folder = target::folder().join("history");
     let report = run(options).and_then(|report| report.save(&folder).map(|()| report));

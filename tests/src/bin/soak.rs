@@ -4,6 +4,7 @@ use std::alloc::System;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use jetbus_tests::arguments;
 use jetbus_tests::matrix::RuntimeKind;
 use jetbus_tests::soak::{Options, run};
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
@@ -31,17 +32,9 @@ order, or memory, tasks, threads or sockets grew after the warm-up (a third of t
 minute at most); 2 for arguments that are none.";
 
 fn main() -> ExitCode {
-    let arguments: Vec<_> = std::env::args().skip(1).collect();
-    let options = match parsed(&arguments) {
-        Ok(Some(options)) => options,
-        Ok(None) => {
-            println!("{USAGE}");
-            return ExitCode::SUCCESS;
-        }
-        Err(why) => {
-            eprintln!("{why}");
-            return ExitCode::from(2);
-        }
+    let options = match arguments::read(USAGE, parsed) {
+        Ok(options) => options,
+        Err(code) => return code,
     };
     match run(options, allocations, |line| println!("{line}")) {
         Ok(summary) => {

@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 
 use super::{Finding, Known, Reach, Recalled};
 use crate::jetstream::ack::{self, Meta};
-use crate::jetstream::api::{ConsumerInfo, Position};
+use crate::jetstream::admin::AdminError;
+use crate::jetstream::api::{ConsumerInfo, Position, codes};
 use crate::jetstream::pull::PullEvent;
 use crate::{Message, Outbound, Subject};
 
@@ -199,24 +200,26 @@ impl Line {
         self.place.made.clone_from(&recalled.created);
     }
 
-    /// It cannot be known what was lost. A gap that shows later leads to a recall again:
-    /// it is no sign of others.
-    pub fn not_recalled(&mut self) {
-        let from = self.reach.at().stream_seq.saturating_add(1);
-        self.missed = Some(self.missed.map_or(from, |missed| missed.min(from)));
-        self.reach.give_up();
+    /// It cannot be known what was lost: the server refused, or did not answer (`None`). A
+    /// gap that shows later leads to a recall again: it is no sign of others.
+    ///
+    /// Says whether what is held beyond a gap is to be dropped: the consumer is no more, and
+    /// from the next one it comes again, behind what is missing.
+    pub fn not_recalled(&mut self, refusal: Option<&AdminError>) -> bool {
         self.doubt = true;
         self.stale = false;
-    }
-
-    /// The consumer is no more. What came beyond a gap is not to be handled: it comes again,
-    /// behind what is missing, from the next consumer.
-    pub fn gone(&mut self) {
+        let is_gone = refusal.and_then(AdminError::err_code) == Some(codes::CONSUMER_NOT_FOUND);
         let dropped = self.reach.beyond().iter().map(|here| here.stream_seq);
-        self.missed = self.missed.into_iter().chain(dropped).min();
-        self.reach.forget();
-        self.doubt = true;
-        self.stale = false;
+        let from = match is_gone {
+            true => dropped.min(),
+            false => Some(self.reach.at().stream_seq.saturating_add(1)),
+        };
+        self.missed = self.missed.into_iter().chain(from).min();
+        match is_gone {
+            true => self.reach.forget(),
+            false => self.reach.give_up(),
+        }
+        is_gone
     }
 
     /// Something is said of a message, perhaps of another consumer.

@@ -7,7 +7,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use jetbus_core::jetstream::ack::Meta;
 use jetbus_core::jetstream::admin::{AdminError, Request};
-use jetbus_core::jetstream::api::codes;
 use jetbus_core::jetstream::pull;
 use jetbus_core::jetstream::recall::{Finding, Known, Lost, Output, Recall, Recalled};
 use jetbus_core::{Message, Outbound, Subject, Time};
@@ -99,17 +98,16 @@ impl Feed {
                 }
                 line.recalled(&recalled);
             }
-            // Pulling shows it too, and leads to its repair.
-            Err(NotRecalled::Refused(error))
-                if error.err_code() == Some(codes::CONSUMER_NOT_FOUND) =>
-            {
-                line.gone();
-                stream.held.clear();
-            }
             Err(error) => {
-                line.not_recalled();
+                let refusal = match &error {
+                    NotRecalled::Refused(error) => Some(error),
+                    NotRecalled::NoAnswer => None,
+                };
+                if line.not_recalled(refusal) {
+                    stream.held.clear();
+                }
                 match error {
-                    // The same.
+                    // Pulling shows it too, and leads to its repair.
                     NotRecalled::Refused(error) if error.is_not_found() => {}
                     NotRecalled::Refused(error) => {
                         lanes.tell_pull(PullNews::NotRecalled {

@@ -1,4 +1,5 @@
 use super::*;
+use crate::jetstream::api::ApiError;
 use crate::{Headers, Status, Timestamp};
 
 const REPLY: &str = "$JS.ACK.ORDERS.billing.1.4.2.1700000000000000000.0";
@@ -68,6 +69,15 @@ fn recalled(to: u64, finding: Finding) -> Recalled {
         created: Some("wednesday".into()),
         finding,
     }
+}
+
+/// What the server says of a consumer that is no more.
+fn gone() -> AdminError {
+    AdminError::Api(ApiError {
+        code: 404,
+        err_code: codes::CONSUMER_NOT_FOUND,
+        description: "consumer not found".into(),
+    })
 }
 
 fn nak(stream_seq: u64, consumer: &str) -> Outbound {
@@ -190,9 +200,9 @@ fn a_recall_says_where_it_stands_and_who_reads_it() {
 #[test]
 fn what_could_not_be_recalled_is_no_sign_of_others() {
     let mut line = Line::new(place(2));
-    line.not_recalled();
+    assert!(!line.not_recalled(None));
     assert!(receive(&mut line, 5, false));
-    line.not_recalled();
+    assert!(!line.not_recalled(None));
     // What came beyond the gap is as good as the rest.
     assert!(!receive(&mut line, 6, false) && !line.is_shared());
 }
@@ -276,12 +286,12 @@ fn a_consumer_that_is_made_again_starts_at_what_no_recall_could_tell_of() {
     let mut line = Line::new(place(2));
     line.broke();
     assert!(receive(&mut line, 5, false), "it is held");
-    line.not_recalled();
+    assert!(!line.not_recalled(None));
     assert_eq!(line.known(String::new(), 1).reach.at(), at(5));
     assert_eq!(line.floor(None), 5, "what lies between may be missing");
     line.recalled(&recalled(5, Finding::Whole));
     assert_eq!(line.floor(None), 11);
-    line.not_recalled();
+    assert!(!line.not_recalled(None));
     line.renew(place(9));
     assert_eq!(line.floor(None), 19);
 }
@@ -291,7 +301,7 @@ fn what_came_beyond_a_gap_comes_again_from_the_next_consumer() {
     let mut line = Line::new(place(2));
     line.broke();
     assert!(receive(&mut line, 5, false), "it is held");
-    line.gone();
+    assert!(line.not_recalled(Some(&gone())));
     assert_eq!(line.floor(None), 5);
     assert_eq!(line.known(String::new(), 1).reach.beyond(), []);
     // So does what had been given back before.
@@ -305,6 +315,6 @@ fn what_came_beyond_a_gap_comes_again_from_the_next_consumer() {
     };
     let held = line.received(&again, &message(Headers::default()), false);
     assert!(held, "it is held");
-    line.gone();
+    assert!(line.not_recalled(Some(&gone())));
     assert_eq!(line.floor(None), 3);
 }
