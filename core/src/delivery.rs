@@ -78,7 +78,7 @@ pub use self::words::{
     AtShare, Batch, Config, DeliveryEvent, Input, Job, JobId, Key, Letter, Outcome, Output, Report,
     Task,
 };
-use crate::jetstream::ack;
+use crate::jetstream::ack::{self, Meta};
 use crate::keyed::{Id, Keyed};
 use crate::random::Random;
 use crate::{Outbound, Subject, Time};
@@ -173,7 +173,16 @@ impl<T: Clone> Delivery<T> {
                 let held = Held::new(now, meta, redriven, reply, State::Here(item));
                 self.received(now, key, held);
             }
-            Input::Missing { meta, key } => self.missing(now, meta, key),
+            Input::Missing {
+                meta,
+                key,
+                reply,
+                redriven,
+                back,
+            } => {
+                let held = Held::new(now, meta, redriven, reply, State::Away { due: true });
+                self.missing(now, key, held, back);
+            }
             Input::Done { id, outcome } => self.done(now, id, outcome),
             Input::BatchDone(outcomes) => self.batch_done(now, outcomes),
             Input::Progress { id } => {
@@ -256,6 +265,13 @@ impl<T: Clone> Delivery<T> {
         ordinary.map(|(_, held)| held.meta.stream_seq).min()
     }
 
+    /// Whether a message is here or settled, as far as is remembered.
+    pub fn has(&mut self, meta: &Meta, redriven: bool) -> bool {
+        let identity = (meta.stream_seq, meta.timestamp, redriven);
+        let here = self.here(&identity).is_some();
+        here || self.settled.get(identity).is_some()
+    }
+
     /// What became of messages since it was told to stop.
     #[must_use]
     pub const fn report(&self) -> Report {
@@ -304,6 +320,12 @@ impl<T: Clone> Delivery<T> {
     fn known(&mut self, identity: &Identity) -> Option<Id> {
         let all = self.keyed.iter().map(|(id, held)| (held.identity(), id));
         self.table.get(identity, all)
+    }
+
+    /// What is held by this name, and not only waited for.
+    fn here(&mut self, identity: &Identity) -> Option<&mut Held<T>> {
+        let id = self.known(identity)?;
+        self.keyed.item_mut(id).filter(|held| !held.is_away())
     }
 
     /// Takes it out; its key goes on.

@@ -24,7 +24,7 @@ use jetbus_core::jetstream::ack::Meta;
 use jetbus_core::shared::counters::Handle;
 use jetbus_core::{Message, Time};
 
-use self::feed::Feed;
+use self::feed::{Feed, Missing};
 use self::outbox::Outbox;
 pub(super) use self::start::start;
 use self::stopping::End;
@@ -263,20 +263,21 @@ impl Driver {
                 self.stop();
                 continue;
             };
-            // What is redriven has no place among the others to be kept for it.
-            if !redriven {
-                for (meta, key) in found.lost {
-                    let key = key.filter(|_| !self.options.unordered);
-                    self.delivery
-                        .handle(now, delivery::Input::Missing { meta, key });
-                }
-            }
             // Another process whose connection is down too looks as if it were not there.
             // What it holds must not be handled here: its lease has to run out first.
-            if !self.options.at_most_once {
-                for back in found.back {
-                    self.outbox.push(back);
+            let back = !self.options.at_most_once;
+            for Missing { meta, key, reply } in found.missing {
+                if !self.delivery.has(&meta, redriven) {
+                    feed.awaits(&meta);
                 }
+                let missing = delivery::Input::Missing {
+                    meta,
+                    key: key.filter(|_| !self.options.unordered),
+                    reply,
+                    redriven,
+                    back,
+                };
+                self.delivery.handle(now, missing);
             }
             // As if it had been taken in when it came: its lease is to be renewed.
             for (came, meta, message) in found.held {

@@ -101,6 +101,12 @@ impl<T> Held<T> {
         self.meta = meta;
     }
 
+    /// A delivery of it was lost on its way, which is no sign of a crash.
+    pub(super) const fn lost_again(&mut self) {
+        self.meta.delivered = self.meta.delivered.saturating_add(1);
+        self.pardoned = self.pardoned.saturating_add(1);
+    }
+
     /// Whether nothing else may run while it does.
     pub(super) const fn runs_alone(&self) -> bool {
         self.suspect && self.letter.is_none()

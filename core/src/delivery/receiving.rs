@@ -5,7 +5,7 @@ use super::recent::Verdict;
 use super::words::{DeliveryEvent, Key};
 use super::{AtShare, Delivery, most_held};
 use crate::dead_letter::Reason;
-use crate::jetstream::ack::{self, Meta};
+use crate::jetstream::ack;
 use crate::keyed::Id;
 use crate::{Subject, Time};
 
@@ -20,13 +20,7 @@ impl<T: Clone> Delivery<T> {
                 return;
             }
             if let Some(verdict) = self.settled.get(identity) {
-                // Its acknowledgement was lost, or crossed this delivery.
-                let payload = match verdict {
-                    Verdict::Acked => ack::ack(),
-                    Verdict::Termed => ack::term(None),
-                };
-                self.publish(held.reply, payload);
-                return;
+                return self.settle_again(held.reply, verdict);
             }
             held.pardoned = self.pardoned.get(identity).unwrap_or_default();
         }
@@ -111,22 +105,37 @@ impl<T: Clone> Delivery<T> {
         }
     }
 
-    /// An empty place for something that was on a connection that broke.
-    pub(super) fn missing(&mut self, now: Time, meta: Meta, key: Option<Key>) {
-        let stream_seq = meta.stream_seq;
-        let nowhere = Subject::from_static("");
-        let mut held = Held::new(now, meta, false, nowhere, State::Away { due: true });
-        self.newest = self.newest.max(stream_seq);
+    /// Something was on a connection that broke: an empty place waits for it.
+    pub(super) fn missing(&mut self, now: Time, key: Option<Key>, mut held: Held<T>, back: bool) {
+        let reply = std::mem::replace(&mut held.reply, Subject::from_static(""));
         let identity = held.identity();
+        if let Some(here) = self.here(&identity) {
+            // It came from the consumer before, or in time after all.
+            here.reply = reply;
+            here.lost_again();
+            return;
+        }
+        if let Some(verdict) = self.settled.get(identity) {
+            return self.settle_again(reply, verdict);
+        }
+        if back {
+            self.publish(reply, ack::nak(None));
+        }
+        if held.redriven {
+            // It has no place among the others to be kept for it.
+            return;
+        }
+        let stream_seq = held.meta.stream_seq;
+        self.newest = self.newest.max(stream_seq);
         held.pardoned = self.pardoned.get(identity).unwrap_or_default();
         if let Some(known) = self.known(&identity) {
-            // Waited for already; this delivery was no sign of a crash, either.
-            if let Some(away) = self.keyed.item_mut(known).filter(|held| held.is_away()) {
-                away.delivered_again(held.meta);
+            // Waited for already.
+            if let Some(away) = self.keyed.item_mut(known) {
+                away.lost_again();
             }
             return;
         }
-        if self.settled.get(identity).is_some() || self.stopping {
+        if self.stopping {
             return;
         }
         if key.is_none() {
@@ -142,6 +151,16 @@ impl<T: Clone> Delivery<T> {
         let id = self.insert(key, held);
         self.vacant += 1;
         self.keyed.park(id, now + self.absence());
+    }
+
+    /// Settled before, and delivered again: its acknowledgement was lost, or crossed this
+    /// delivery.
+    fn settle_again(&mut self, reply: Subject, verdict: Verdict) {
+        let payload = match verdict {
+            Verdict::Acked => ack::ack(),
+            Verdict::Termed => ack::term(None),
+        };
+        self.publish(reply, payload);
     }
 
     /// What is held is of a stream that is gone; what was given back or lost is gone with

@@ -68,9 +68,13 @@ fn redriven(seq: u64, key: u8) -> Input<u64> {
 
 /// Delivered over a connection that broke.
 fn missing(seq: u64, key: Option<u8>, delivered: u64) -> Input<u64> {
+    let reply = reply(seq, delivered);
     Input::Missing {
-        meta: Meta::parse(&reply(seq, delivered)).unwrap(),
+        meta: Meta::parse(&reply).unwrap(),
         key: key.map(|key| Bytes::copy_from_slice(&[key])),
+        reply,
+        redriven: false,
+        back: true,
     }
 }
 

@@ -143,13 +143,20 @@ pub enum Input<T> {
         redriven: bool,
     },
     /// A message was delivered over a connection that broke, and was not received:
-    /// it comes again, and later ones of its key wait for it. Ignored when it is held
-    /// or settled. Not to be said of what may have gone to somebody else.
+    /// it comes again, and later ones of its key wait for it, unless it was redriven. When
+    /// it is here all the same, or settled, this delivery is settled with it. Not to be said
+    /// of what may have gone to somebody else.
     Missing {
         /// What is known of it.
         meta: Meta,
         /// What its order is kept by; without a key nothing waits for it.
         key: Option<Key>,
+        /// Where it is acknowledged.
+        reply: Subject,
+        /// It was a dead letter of this group and is tried again.
+        redriven: bool,
+        /// Whether it is given back, to come again at once and not when its lease is over.
+        back: bool,
     },
     /// A job that was handed out alone ended. Said of one of a batch, it ends the
     /// batch. Of what is not held any more, it means nothing.

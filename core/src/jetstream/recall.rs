@@ -21,13 +21,13 @@
 mod line;
 mod reach;
 
-use crate::jetstream::ack::{self, Meta};
+use crate::jetstream::ack::Meta;
 use crate::jetstream::admin::{
     AdminError, Request, StoredMessage, answer, consumer_info, next_message, stored_message,
 };
 use crate::jetstream::api::{ConsumerInfo, Position, codes};
 use crate::names::Api;
-use crate::{Message, Outbound, Subject};
+use crate::{Message, Subject};
 
 pub use self::line::{Line, Place};
 pub use self::reach::Reach;
@@ -72,8 +72,8 @@ pub struct Lost {
     pub meta: Meta,
     /// The message.
     pub message: StoredMessage,
-    /// Gives it back, so that it is delivered again at once.
-    pub back: Outbound,
+    /// Where it is settled, or given back, so that it is delivered again at once.
+    pub reply: Subject,
 }
 
 /// How far deliveries have come.
@@ -239,18 +239,15 @@ impl Recall {
             timestamp: message.time,
             pending: 0,
         };
-        let back = Outbound::new(
-            meta.reply_subject(
-                self.known.stream.as_str(),
-                self.known.consumer.as_str(),
-                self.known.reply.as_ref(),
-            ),
-            ack::nak(None),
+        let reply = meta.reply_subject(
+            self.known.stream.as_str(),
+            self.known.consumer.as_str(),
+            self.known.reply.as_ref(),
         );
         self.out = Some(Output::Lost(Box::new(Lost {
             meta,
             message,
-            back,
+            reply,
         })));
     }
 

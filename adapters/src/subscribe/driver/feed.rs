@@ -16,6 +16,7 @@ use jetbus_core::jetstream::pull::{self, Pull, PullEvent, Received};
 use jetbus_core::jetstream::recall::{Line, Place};
 use jetbus_core::{Message, Outbound, Subject, Time};
 
+pub(super) use self::recalling::Missing;
 use self::recalling::Moved;
 use self::repair::repairing;
 use self::watch::Watch;
@@ -280,6 +281,13 @@ impl Feed {
         stream.held.push((now, meta, message));
         self.leave(now);
         None
+    }
+
+    /// A message was lost, and comes again.
+    pub(super) fn awaits(&mut self, meta: &Meta) {
+        if let Some(stream) = &mut self.stream {
+            stream.line.awaits(meta);
+        }
     }
 
     /// Something is said of a message to the server.

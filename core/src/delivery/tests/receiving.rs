@@ -58,7 +58,8 @@ fn the_lowest_unsettled_is_that_of_all_that_is_held_or_waited_for() {
 #[test]
 fn what_was_lost_with_a_connection_is_not_overtaken() {
     let mut delivery = Delivery::new(config(10));
-    delivery.handle(at(0), missing(2, Some(1), 1));
+    let lost = give(&mut delivery, 0, missing(2, Some(1), 1));
+    assert_eq!(lost.sent, [(2, 1, "-NAK".to_owned())]);
     assert_eq!((delivery.held(), delivery.free()), (0, 10));
     assert_eq!(delivery.lowest_unsettled(), Some(2));
     assert!(give(&mut delivery, 1, message(3, Some(1), 1)).is_empty());
@@ -107,6 +108,53 @@ fn what_is_held_or_settled_or_has_no_key_is_not_missing() {
     assert_eq!(delivery.held(), 1);
     done(&mut delivery, 0, then.jobs[0].id, Outcome::Ack);
     assert!(delivery.idle());
+}
+
+#[test]
+fn what_is_missing_is_given_back_unless_it_is_here_or_settled() {
+    let (mut delivery, jobs) = with(&[Some(1), Some(2)]);
+    let said = |then: Out| then.sent;
+    let nak = |seq, delivered| vec![(seq, delivered, "-NAK".to_owned())];
+    assert_eq!(
+        said(give(&mut delivery, 0, missing(3, Some(1), 1))),
+        nak(3, 1)
+    );
+    assert_eq!(said(give(&mut delivery, 0, missing(4, None, 1))), nak(4, 1));
+    // It runs here, and is acknowledged where it was delivered last.
+    assert_eq!(said(give(&mut delivery, 0, missing(1, Some(1), 2))), []);
+    let acked = |seq, delivered| vec![(seq, delivered, "+ACK".to_owned())];
+    assert_eq!(
+        said(done(&mut delivery, 0, jobs[0].id, Outcome::Ack)),
+        acked(1, 2)
+    );
+    // Its acknowledgement was for the consumer before.
+    assert_eq!(
+        said(give(&mut delivery, 0, missing(1, Some(1), 3))),
+        acked(1, 3)
+    );
+    let known: Vec<_> = (1..=5)
+        .map(|seq| match message(seq, None, 1) {
+            Input::Received { meta, .. } => delivery.has(&meta, false),
+            _ => unreachable!(),
+        })
+        .collect();
+    assert_eq!(known, [true, true, false, false, false]);
+    // Of what is not to be repeated, the lease has to run out.
+    let mut quiet = missing(5, Some(2), 1);
+    if let Input::Missing { back, .. } = &mut quiet {
+        *back = false;
+    }
+    assert_eq!(said(give(&mut delivery, 0, quiet)), []);
+    // What was redriven is never waited for.
+    let mut again = missing(9, Some(2), 1);
+    if let Input::Missing { redriven, .. } = &mut again {
+        *redriven = true;
+    }
+    assert_eq!(said(give(&mut delivery, 0, again)), nak(9, 1));
+    assert_eq!(delivery.lowest_unsettled(), Some(2));
+    let then = done(&mut delivery, 0, jobs[1].id, Outcome::Ack);
+    assert_eq!(said(then), acked(2, 1));
+    assert_eq!(delivery.lowest_unsettled(), Some(3));
 }
 
 #[test]

@@ -66,7 +66,7 @@ pub struct Line {
     /// From here on deliveries may be missing of which no recall could tell, or that were
     /// dropped with their consumer.
     missed: Option<u64>,
-    /// Given back to the server and not yet come again. No more than the consumer's
+    /// Given back to the server or lost, and not yet come again. No more than the consumer's
     /// `max_ack_pending`.
     returned: BTreeSet<u64>,
 }
@@ -111,10 +111,11 @@ impl Line {
     /// Over a connection that held since the last recall and drops nothing, a gap is what
     /// others were given, as long as one server serves the consumer.
     pub fn received(&mut self, meta: &Meta, message: &Message, dropped: bool) -> bool {
+        // Whichever consumer it is from: it is here.
+        self.returned.remove(&meta.stream_seq);
         if self.stale {
             return false;
         }
-        self.returned.remove(&meta.stream_seq);
         if self.reply.is_none() {
             // A copy: the reply shares its memory with the whole message.
             self.reply = message.reply.as_ref().map(|reply| reply.as_str().into());
@@ -220,6 +221,11 @@ impl Line {
             false => self.reach.give_up(),
         }
         is_gone
+    }
+
+    /// A message was lost, as a recall found, and is not here otherwise.
+    pub fn awaits(&mut self, meta: &Meta) {
+        self.returned.insert(meta.stream_seq);
     }
 
     /// Something is said of a message, perhaps of another consumer.

@@ -9,7 +9,7 @@ use jetbus_core::jetstream::ack::Meta;
 use jetbus_core::jetstream::admin::{AdminError, Request};
 use jetbus_core::jetstream::pull;
 use jetbus_core::jetstream::recall::{Finding, Known, Lost, Output, Recall, Recalled};
-use jetbus_core::{Message, Outbound, Subject, Time};
+use jetbus_core::{Message, Subject, Time};
 
 use super::super::super::consumer::Source;
 use super::super::super::delivery::Item;
@@ -32,10 +32,7 @@ pub(super) struct Moved {
     /// The inbox's name: pulls are answered below it.
     name: Subject,
     inbox: Box<dyn Inbox>,
-    /// What was lost, and its key.
-    lost: Vec<(Meta, Option<Bytes>)>,
-    /// Gives back what was lost.
-    back: Vec<Outbound>,
+    missing: Vec<Missing>,
     recalled: Result<Recalled, NotRecalled>,
 }
 
@@ -46,12 +43,18 @@ enum NotRecalled {
     NoAnswer,
 }
 
+/// A message that was lost on its way.
+pub(in super::super) struct Missing {
+    pub(in super::super) meta: Meta,
+    pub(in super::super) key: Option<Bytes>,
+    /// Where it is acknowledged.
+    pub(in super::super) reply: Subject,
+}
+
 /// What a recall found.
 pub(in super::super) struct Found {
-    /// Lost messages, and their keys.
-    pub(in super::super) lost: Vec<(Meta, Option<Bytes>)>,
-    /// Gives them back.
-    pub(in super::super) back: Vec<Outbound>,
+    /// What was lost.
+    pub(in super::super) missing: Vec<Missing>,
     /// What came meanwhile, and when.
     pub(in super::super) held: Vec<(Time, Meta, Message)>,
 }
@@ -120,14 +123,10 @@ impl Feed {
                 }
             }
         }
-        for back in &moved.back {
-            line.said(back);
-        }
         stream.pull.moved(moved.name);
         stream.pull.handle(now, pull::Input::Connected);
         Poll::Ready(Some(Found {
-            lost: moved.lost,
-            back: moved.back,
+            missing: moved.missing,
             held: std::mem::take(&mut stream.held),
         }))
     }
@@ -153,8 +152,7 @@ async fn moved(
     let mut moved = Moved {
         name: name.as_str().into(),
         inbox,
-        lost: Vec::new(),
-        back: Vec::new(),
+        missing: Vec::new(),
         recalled: Err(NotRecalled::NoAnswer),
     };
     let mut by = bus.runtime.now() + PATIENCE;
@@ -162,7 +160,6 @@ async fn moved(
         let now = bus.runtime.now();
         known.waiting = lingering.iter().filter(|over| **over > now).count();
         moved.recalled = recall(&bus, known.clone(), by, |lost| {
-            moved.back.push(lost.back);
             let message = Message {
                 subject: lost.message.subject,
                 reply: None,
@@ -172,7 +169,11 @@ async fn moved(
             };
             let item = Item::new(message, events, None);
             let key = item.key().map(|key| Bytes::copy_from_slice(key.as_bytes()));
-            moved.lost.push((lost.meta, key));
+            moved.missing.push(Missing {
+                meta: lost.meta,
+                key,
+                reply: lost.reply,
+            });
         })
         .await;
         let at = bus.runtime.now() + FIRST;
@@ -191,8 +192,7 @@ async fn moved(
         if !again || at >= by {
             return Some(moved);
         }
-        moved.lost.clear();
-        moved.back.clear();
+        moved.missing.clear();
         bus.runtime.sleep_until(at).await;
     }
 }

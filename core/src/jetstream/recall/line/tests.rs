@@ -256,6 +256,13 @@ fn a_consumer_that_is_made_again_starts_at_the_lowest_that_is_unsettled() {
     // It comes again.
     receive(&mut line, 3, false);
     assert_eq!(line.floor(None), 11);
+    line.awaits(&Meta::parse(&nak(4, "billing").subject).unwrap());
+    assert_eq!(line.floor(None), 4);
+    // From another consumer, of which nobody knows yet where it stands.
+    line.renew(place(2));
+    receive(&mut line, 2, false);
+    line.recalled(&recalled(5, Finding::Whole));
+    assert_eq!(line.floor(None), 11);
     line.said(&nak(8, "billing"));
     line.renew(place(9));
     assert_eq!(line.floor(None), 8);
