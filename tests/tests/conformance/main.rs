@@ -25,6 +25,8 @@ mod publishing;
 mod redriving;
 mod refusals;
 mod results;
+mod results_end;
+mod results_room;
 mod settling;
 mod streams;
 mod subscribing;
@@ -165,18 +167,18 @@ jetbus_tests::conformance! {
     results::a_connection_that_is_cut_loses_and_repeats_no_result,
     results::a_failure_that_a_result_tells_is_no_news,
     results::a_publish_that_is_taken_back_gives_its_result,
-    results::a_stream_of_results_ends_with_the_last_handle,
-    results::an_event_without_a_place_in_time_is_not_sent,
-    results::an_unread_stream_makes_publishers_wait_and_reading_lets_them_go,
-    results::an_unregistered_stream_gives_what_is_on_its_way_and_ends,
-    results::closing_answers_all_and_each_that_had_a_place_has_its_result,
-    results::closing_leaves_each_result_once,
     results::each_kind_of_outcome_gives_its_result,
     results::results_of_tenants_never_mix,
     results::streams_of_results_that_cannot_be_are_refused,
-    results::what_a_dropped_stream_did_not_read_is_counted_and_failures_are_told,
     results::what_the_bus_stores_for_itself_gives_no_result,
-    results::who_finds_no_room_is_counted_where_that_is_chosen,
+    results_end::a_stream_of_results_ends_with_the_last_handle,
+    results_end::an_unregistered_stream_gives_what_is_on_its_way_and_ends,
+    results_end::closing_answers_all_and_each_that_had_a_place_has_its_result,
+    results_end::closing_leaves_each_result_once,
+    results_end::what_a_dropped_stream_did_not_read_is_counted_and_failures_are_told,
+    results_room::an_event_without_a_place_in_time_is_not_sent,
+    results_room::an_unread_stream_makes_publishers_wait_and_reading_lets_them_go,
+    results_room::who_finds_no_room_is_counted_where_that_is_chosen,
     settling::a_closing_bus_lets_handlers_finish_and_publish,
     settling::a_failing_key_holds_its_own_events_only,
     settling::a_failing_or_panicking_handler_is_tried_again_in_order,
