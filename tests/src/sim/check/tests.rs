@@ -522,6 +522,47 @@ fn a_publish_that_fails_waits_for_no_creation_any_more() {
 }
 
 #[test]
+fn a_wait_for_a_creation_goes_on_when_a_publish_fails_that_did_not_need_it() {
+    let request = Duration::from_secs(5);
+    let history = |second: u64, third: u64| {
+        let entries = [
+            (1_000, published(3, 3)),
+            (1_000, create("r0")),
+            (
+                2_000,
+                Entry::Answered {
+                    call: 3,
+                    answer: Answer::Failed("late".into()),
+                },
+            ),
+            (second, Entry::Down { bus: 0 }),
+            (second, create("r1")),
+            (third, create("r2")),
+        ];
+        let entries = entries.map(|(at, entry)| (Time::from_millis(at), entry));
+        let mut found = Vec::new();
+        publishing::creation(
+            &History {
+                entries: entries.into(),
+                request_timeout: request,
+                ..History::default()
+            },
+            &mut found,
+        );
+        found
+    };
+    // The second attempt was of the first wait, whose time is over.
+    assert_eq!(history(3_000, 6_000), []);
+    // Whosever it was, somebody waited.
+    let expected = Violation::CreatedAtOnce {
+        bus: 0,
+        stream: STREAM.into(),
+    };
+    assert_eq!(history(3_000, 5_999), [expected.clone()]);
+    assert_eq!(history(6_000, 10_999), [expected]);
+}
+
+#[test]
 fn a_close_that_is_late_or_differs_is_found() {
     let missing = replaced(&closed(2, "fine"), &[]);
     assert_eq!(
