@@ -16,7 +16,7 @@ use jetbus_core::shared::results::{NotRegistered, Overflow, Reader};
 
 pub use self::error::ResultsError;
 use self::place::Unread;
-pub(crate) use self::place::{Place, Registrar, Wanted};
+pub(crate) use self::place::{Place, Registrar, Seat, Wanted};
 use crate::error::{OptionError, PublishError};
 use crate::publish::Outcome;
 

@@ -20,7 +20,7 @@ use super::topic::Topic;
 use super::window::{Flight, Load};
 use crate::bus::Inner;
 use crate::error::{Invalid, PublishError, Unsupported};
-use crate::results::Place;
+use crate::results::{Place, Seat};
 use crate::streams::{Ready, StreamEntry};
 use crate::topics::Kept;
 
@@ -255,7 +255,9 @@ impl Inner {
         .map_err(|_| PublishError::Closed)
     }
 
-    /// Reserves the places of a batch's results where somebody wants them.
+    /// Reserves the places of a batch's results where somebody wants them. Of one tenant
+    /// after the other, in their order: no two batches wait for each other, and none waits
+    /// for who reads no result of it.
     async fn admit_all(
         &self,
         letters: &mut [Letter],
@@ -263,23 +265,23 @@ impl Inner {
         began: Time,
         deadline: Time,
     ) -> Result<(), PublishError> {
-        let mut tenants: BTreeMap<i64, usize> = BTreeMap::new();
-        for wanted in letters.iter().filter_map(|letter| letter.wanted.as_ref()) {
-            *tenants.entry(wanted.tenant).or_default() += 1;
+        places.extend(letters.iter_mut().map(|letter| letter.admitted.take()));
+        let mut tenants: BTreeMap<i64, Vec<Seat<'_>>> = BTreeMap::new();
+        for (place, letter) in places.iter_mut().zip(letters) {
+            if let Some(wanted) = letter.wanted.take() {
+                let seats = tenants.entry(wanted.tenant).or_default();
+                seats.push((place, wanted));
+            }
         }
-        for (tenant, len) in &tenants {
+        for (tenant, seats) in &tenants {
+            let len = seats.len();
             // Else they would wait for each other.
-            if let Some(max) = self.result_places(*tenant).filter(|max| len > max) {
-                let len = *len;
+            if let Some(max) = self.result_places(*tenant).filter(|max| len > *max) {
                 return Err(PublishError::Invalid(Invalid::BatchTooLarge { len, max }));
             }
         }
-        let _turn = match tenants.is_empty() {
-            true => None,
-            false => Some(self.turn(began, deadline).await?),
-        };
-        for letter in letters {
-            places.push(letter.admit(self, began, deadline).await?);
+        for (tenant, seats) in tenants {
+            self.admit_together(tenant, seats, began, deadline).await?;
         }
         Ok(())
     }

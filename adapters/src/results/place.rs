@@ -108,37 +108,111 @@ impl Inner {
         let registered = &self.results.registered;
         let mut closed = None;
         while let Some(channel) = registered.of(wanted.tenant) {
-            if closed.as_ref().is_some_and(|c| Arc::ptr_eq(c, &channel)) {
-                // Its reader is just going, and no other has come.
+            if is_same(closed.as_ref(), &channel) {
                 break;
             }
-            let place = match Channel::try_reserve(&channel) {
-                Ok(place) => Some(place),
-                Err(Refused::Counted) => return Ok(None),
-                Err(Refused::Closed) => None,
-                Err(Refused::Full) => {
-                    let reserved = self.until(deadline, Channel::reserve(&channel)).await;
-                    let late = || PublishError::ResultsUnread {
-                        waited: self.runtime.now().since(began),
-                    };
-                    reserved.ok_or_else(late)?.ok()
-                }
-            };
-            if let Some(place) = place {
-                return Ok(Some(Box::new(Place {
-                    place: Some(place),
-                    wanted: Some(wanted),
-                    is_sent: false,
-                    undelivered: Arc::clone(&self.results.undelivered),
-                })));
+            match self.find_place(&channel, began, deadline).await? {
+                Found::Place(place) => return Ok(Some(self.place_of(place, wanted))),
+                Found::Counted => return Ok(None),
+                Found::Closed => closed = Some(channel),
             }
+        }
+        self.without_reader().map(|()| None)
+    }
+
+    /// As [`admit`](Self::admit), for all the results of a batch that one reader reads,
+    /// in turn with the other batches that want places there.
+    pub(crate) async fn admit_together(
+        &self,
+        tenant: i64,
+        mut seats: Vec<Seat<'_>>,
+        began: Time,
+        deadline: Time,
+    ) -> Result<(), PublishError> {
+        let registered = &self.results.registered;
+        let mut closed = None;
+        while let Some(channel) = registered.of(tenant) {
+            if is_same(closed.as_ref(), &channel) {
+                break;
+            }
+            let turn = self.until(deadline, channel.turn()).await;
+            let turn = turn.ok_or_else(|| self.unread(began))?;
+            loop {
+                let Some((place, wanted)) = seats.pop() else {
+                    return Ok(());
+                };
+                match self.find_place(&channel, began, deadline).await? {
+                    Found::Place(found) => *place = Some(self.place_of(found, wanted)),
+                    Found::Counted => {}
+                    Found::Closed => {
+                        seats.push((place, wanted));
+                        break;
+                    }
+                }
+            }
+            drop(turn);
             closed = Some(channel);
         }
-        match registered.is_closed() {
-            true => Err(PublishError::Closed),
-            false => Ok(None),
+        self.without_reader()
+    }
+
+    /// A place in this channel, in order with all who want one there.
+    async fn find_place(
+        &self,
+        channel: &Arc<Channel<Unread>>,
+        began: Time,
+        deadline: Time,
+    ) -> Result<Found, PublishError> {
+        Ok(match Channel::try_reserve(channel) {
+            Ok(place) => Found::Place(place),
+            Err(Refused::Counted) => Found::Counted,
+            Err(Refused::Closed) => Found::Closed,
+            Err(Refused::Full) => {
+                let reserved = self.until(deadline, Channel::reserve(channel)).await;
+                let reserved = reserved.ok_or_else(|| self.unread(began))?;
+                reserved.map_or(Found::Closed, Found::Place)
+            }
+        })
+    }
+
+    fn place_of(&self, place: results::Place<Unread>, wanted: Box<Wanted>) -> Box<Place> {
+        Box::new(Place {
+            place: Some(place),
+            wanted: Some(wanted),
+            is_sent: false,
+            undelivered: Arc::clone(&self.results.undelivered),
+        })
+    }
+
+    fn unread(&self, began: Time) -> PublishError {
+        PublishError::ResultsUnread {
+            waited: self.runtime.now().since(began),
         }
     }
+
+    /// Nobody is there to read a result, which is an error once the bus is closed.
+    fn without_reader(&self) -> Result<(), PublishError> {
+        match self.results.registered.is_closed() {
+            true => Err(PublishError::Closed),
+            false => Ok(()),
+        }
+    }
+}
+
+/// What a channel had for who wanted a place there.
+enum Found {
+    Place(results::Place<Unread>),
+    /// All are taken, and it goes without.
+    Counted,
+    Closed,
+}
+
+/// Where the place of a result belongs, and what that result says.
+pub(crate) type Seat<'a> = (&'a mut Option<Box<Place>>, Box<Wanted>);
+
+/// Whether it is the one that was closed: its reader is just going, and no other has come.
+fn is_same(closed: Option<&Arc<Channel<Unread>>>, channel: &Arc<Channel<Unread>>) -> bool {
+    closed.is_some_and(|closed| Arc::ptr_eq(closed, channel))
 }
 
 /// The place of one publish's result. Exactly one comes of it, also when it is dropped.

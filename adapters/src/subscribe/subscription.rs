@@ -59,7 +59,9 @@ pub struct DrainReport {
     /// and those that failed.
     pub returned: usize,
     /// Still being handled when the time was up. Nothing was said of them to the
-    /// server, which delivers them again once their lease is over.
+    /// server, which delivers them again once their lease is over. Handled at most once,
+    /// an event counts from its acknowledgement on: where the server has that, it is
+    /// handled to its end and does not come again.
     pub abandoned: usize,
     /// Whether the server has answered after the last of this was sent, and so has it
     /// all. Always true of ephemeral topics, which are not acknowledged.

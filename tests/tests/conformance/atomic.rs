@@ -1,5 +1,6 @@
 //! Batches that are stored whole or not at all.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use futures_lite::{StreamExt as _, future};
@@ -62,6 +63,39 @@ pub(crate) async fn a_batch_with_no_room_for_its_results_is_refused(env: Env) {
 }
 
 /// The error code that all were refused with.
+/// Another reader's results, and those of none, are no matter of who waits for this one.
+pub(crate) async fn a_batch_waits_for_no_reader_of_others(env: Env) {
+    let bus = env.builder().stream(orders()).open().await.unwrap();
+    let topic = bus.topic("orders.placed").unwrap();
+    let room = ResultsOptions::new().capacity(2);
+    let mut none = bus.results(room).unwrap();
+    let mut seven = bus.tenant_results(7, room).unwrap();
+    publish(&env, &topic, &events(1)).await;
+    // It has one of its places.
+    let batch = [event(10, "x"), event(11, "x")];
+    let mut waiting = pin!(topic.publish_batch(BatchPath::Atomic, &batch));
+    assert!(future::poll_once(&mut waiting).await.is_none());
+    let another = [event(12, "x")];
+    let mut behind = pin!(topic.publish_batch(BatchPath::Atomic, &another));
+    assert!(future::poll_once(&mut behind).await.is_none());
+    for (tenant, sequence) in [(7, 2), (9, 3)] {
+        let batch = [event(20 + sequence, "x").tenant(tenant)];
+        let results = publish(&env, &topic, &batch).await;
+        assert_eq!(sequences(results), [u64::from(sequence)]);
+    }
+    let result = async |results: &mut jetbus::Results| {
+        let result = env.soon("a result", results.next()).await.unwrap();
+        stored(result.outcome.unwrap()).1
+    };
+    assert_eq!(result(&mut seven).await, 2);
+    assert_eq!(result(&mut none).await, 1);
+    assert_eq!(sequences(env.soon("places", waiting).await), [4, 5]);
+    assert!(future::poll_once(&mut behind).await.is_none());
+    assert_eq!(result(&mut none).await, 4);
+    assert_eq!(sequences(env.soon("a place", behind).await), [6]);
+    bus.close().await;
+}
+
 fn refused_with(results: &Results) -> u32 {
     let codes = results.iter().map(|result| match result {
         Err(PublishError::Refused(error) | PublishError::Conflict { error, .. }) => error.err_code,

@@ -37,6 +37,7 @@ jetbus_tests::conformance! {
     atomic::a_batch_comes_behind_what_its_keys_have_in_hand,
     atomic::a_batch_is_stored_whole_or_not_at_all,
     atomic::a_batch_that_was_cut_off_is_sent_whole_again,
+    atomic::a_batch_waits_for_no_reader_of_others,
     atomic::a_batch_whose_answer_is_lost_is_stored_once,
     atomic::a_batch_with_no_room_for_its_results_is_refused,
     atomic::batches_share_the_window_with_all_others,

@@ -34,6 +34,8 @@ pub struct Channel<T> {
     overflow: Overflow,
     /// How many went without.
     overflowed: AtomicU64,
+    /// Of who reserves several places, one after the other.
+    turns: Credit<()>,
 }
 
 /// Why no place was reserved at once.
@@ -56,6 +58,7 @@ impl<T> Channel<T> {
             reader: WakerCell::new(),
             overflow,
             overflowed: AtomicU64::new(0),
+            turns: Credit::new(NonZeroU16::MIN),
         }
     }
 
@@ -84,6 +87,12 @@ impl<T> Channel<T> {
             channel: this,
             take: Some(this.credit.take()),
         }
+    }
+
+    /// The turn of who reserves several places, first come first served: two that have some
+    /// each would wait for each other. It comes also when nobody is registered here any more.
+    pub fn turn(&self) -> Take<'_, ()> {
+        self.turns.take()
     }
 
     /// No place is reserved from now on, and whoever waits for one is told.

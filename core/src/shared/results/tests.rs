@@ -115,6 +115,25 @@ fn the_end_comes_after_the_last_result() {
     }
 }
 
+#[test]
+fn turns_come_one_after_the_other_also_when_it_is_closed() {
+    let (_results, reader, channel) = registered::<u32>(Overflow::Wait);
+    let Poll::Ready(Ok(first)) = poll(pin!(channel.turn())) else {
+        panic!("nobody was before")
+    };
+    let mut second = pin!(channel.turn());
+    let mut third = pin!(channel.turn());
+    assert!(poll(second.as_mut()).is_pending() && poll(third.as_mut()).is_pending());
+    // Who wants one place waits for no turn.
+    assert!(Channel::try_reserve(&channel).is_ok());
+    drop(reader);
+    assert!(poll(second.as_mut()).is_pending());
+    drop(first);
+    assert!(poll(third.as_mut()).is_pending(), "in the order they came");
+    assert!(matches!(poll(second.as_mut()), Poll::Ready(Ok(_))));
+    assert!(matches!(poll(third.as_mut()), Poll::Ready(Ok(_))));
+}
+
 /// Who was registered before is not taken for who is now.
 #[test]
 fn unregistering_twice_takes_nobody_else_out() {

@@ -47,15 +47,45 @@ const LAST_WORDS: Duration = Duration::from_secs(2);
 /// How far the driver's clock may be from ours when the time is up.
 const SLACK: Duration = Duration::from_millis(5);
 
+/// What a subscription has acknowledged to handle it then.
+#[derive(Default)]
+struct Spending<'a> {
+    /// The bus, and the consumer.
+    at: (usize, &'a str),
+    /// By stream and sequence.
+    events: BTreeSet<(&'a str, u64)>,
+}
+
 /// Drains end in time, nothing starts after them, and they report what happened.
 ///
 /// When the bus was closed meanwhile there may be nothing to report.
 pub(super) fn drains(history: &History, runs: &[Run<'_>], found: &mut Vec<Violation>) {
     let mut asked: BTreeMap<u64, (Time, Duration)> = BTreeMap::new();
     let mut closing = BTreeSet::new();
+    let mut spending: BTreeMap<u64, Spending<'_>> = BTreeMap::new();
     for (place, (now, entry)) in history.entries.iter().enumerate() {
         match entry {
             Entry::Closing { bus, .. } => _ = closing.insert(*bus),
+            Entry::Subscribing {
+                subscription,
+                bus,
+                group,
+                topic,
+            } => {
+                let group = find(&history.groups, group, topic);
+                if let Some(group) = group.filter(|group| group.rules.at_most_once) {
+                    let at = (*bus, group.consumer.as_str());
+                    let events = BTreeSet::new();
+                    spending.insert(*subscription, Spending { at, events });
+                }
+            }
+            Entry::Acknowledged(passage) => {
+                let at = (passage.bus, passage.consumer.as_str());
+                for spending in spending.values_mut().filter(|spending| spending.at == at) {
+                    let event = (passage.stream.as_str(), passage.sequence);
+                    spending.events.insert(event);
+                }
+            }
             Entry::Draining {
                 subscription,
                 deadline,
@@ -89,9 +119,6 @@ pub(super) fn drains(history: &History, runs: &[Run<'_>], found: &mut Vec<Violat
                     continue;
                 }
                 let before = || mine().filter(|run| run.started < place);
-                if mine().any(|run| spent(&run)) {
-                    continue;
-                }
                 let still = before().filter(|run| run.ended.is_none_or(|ended| ended > place));
                 let still = still.count();
                 // Also those that ended between the deadline and the report.
@@ -101,7 +128,10 @@ pub(super) fn drains(history: &History, runs: &[Run<'_>], found: &mut Vec<Violat
                 });
                 // And what was given up and is being stored.
                 let storing = before().filter(|run| run.said.is_some_and(|said| !said.is_done()));
-                let most = late.count() + storing.count();
+                // And what was about to run as soon as its acknowledgement is confirmed.
+                let mut spending = spending.remove(&subscription).unwrap_or_default().events;
+                before().for_each(|run| _ = spending.remove(&(run.stream, run.sequence)));
+                let most = late.count() + storing.count() + spending.len();
                 if !(still..=most).contains(abandoned) {
                     found.push(Violation::DrainReport {
                         subscription,

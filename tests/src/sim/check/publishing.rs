@@ -78,20 +78,23 @@ pub(super) fn answers(history: &History, found: &mut Vec<Violation>) {
 ///
 /// One wait may take several attempts: the link took none, or broke. It is over with
 /// the answer, with the time for a request, or when the publish that needs the
-/// stream has failed: which one that was is not seen, so any may have been.
+/// stream has failed: which one that was is not seen, so any may have been, or none.
 pub(super) fn creation(history: &History, found: &mut Vec<Violation>) {
     let mut waits: BTreeMap<(usize, &str), Wait<'_>> = BTreeMap::new();
     let mut published = BTreeMap::new();
     for (now, entry) in &history.entries {
         match entry {
             Entry::Create { bus, stream, reply } => {
-                let fresh = Wait {
-                    since: *now,
-                    reply: None,
-                };
+                let fresh = Wait::new(*now);
                 let wait = waits.entry((*bus, stream)).or_insert(fresh);
-                if now.since(wait.since) >= history.request_timeout {
+                let late = now.since(wait.since) >= history.request_timeout;
+                if late || wait.failed && wait.reply.is_some() {
                     *wait = fresh;
+                }
+                // With nothing to answer this is the same wait, for all that is known.
+                if wait.failed {
+                    wait.latest = *now;
+                    wait.failed = false;
                 }
                 if wait.reply.replace(reply).is_some() {
                     found.push(Violation::CreatedAtOnce {
@@ -120,7 +123,9 @@ pub(super) fn creation(history: &History, found: &mut Vec<Violation>) {
                 answer: Answer::Failed(_),
             } => {
                 let began = published.get(call).copied().unwrap_or(Time::NEVER);
-                waits.retain(|_, wait| wait.since < began);
+                for wait in waits.values_mut().filter(|wait| wait.latest >= began) {
+                    wait.failed = true;
+                }
             }
             _ => {}
         }
@@ -132,6 +137,21 @@ pub(super) fn creation(history: &History, found: &mut Vec<Violation>) {
 struct Wait<'a> {
     /// Since the first attempt.
     since: Time,
+    /// Since this attempt, if a failure before it was the end of another wait.
+    latest: Time,
+    /// A publish has failed since then that may have been the one to wait.
+    failed: bool,
     /// Where the answer goes; none while nothing was sent that can be answered.
     reply: Option<&'a str>,
+}
+
+impl Wait<'_> {
+    const fn new(now: Time) -> Self {
+        Self {
+            since: now,
+            latest: now,
+            failed: false,
+            reply: None,
+        }
+    }
 }

@@ -9,6 +9,7 @@ use jetbus_core::Time;
 use super::*;
 use crate::sim::history::{Answer, Entry, Group, Passage, Rules, Said, Stored};
 
+mod creating;
 mod giving_up;
 mod handling;
 mod settling;
@@ -479,46 +480,6 @@ fn an_event_that_is_stored_twice_is_found() {
     };
     history.stored.insert((STREAM.into(), 3), again);
     assert!(check(&history).contains(&Violation::StoredTwice { event: 2 }));
-}
-
-#[test]
-fn two_creations_of_a_stream_at_once_are_found() {
-    let expected = [Violation::CreatedAtOnce {
-        bus: 0,
-        stream: STREAM.into(),
-    }];
-    assert_eq!(check(&changed(|entries| entries.swap(1, 2))), expected);
-    // Another attempt of the same wait: the first cannot be answered.
-    let refused = Entry::NotTaken {
-        bus: 0,
-        reply: "r1".into(),
-    };
-    assert_eq!(check(&changed(|entries| entries[1] = refused)), []);
-    let broken = changed(|entries| entries[1] = Entry::Down { bus: 0 });
-    assert_eq!(check(&broken), []);
-    // After the request's time nobody waits.
-    let late = changed(|entries| {
-        let second: Vec<_> = entries.splice(1..4, []).collect();
-        entries.splice(7..7, second[1..].to_vec());
-    });
-    assert_eq!(check(&late), []);
-}
-
-#[test]
-fn a_publish_that_fails_waits_for_no_creation_any_more() {
-    let failed = Entry::Answered {
-        call: 3,
-        answer: Answer::Failed("late".into()),
-    };
-    let entries = [published(3, 3), create("r0"), failed.clone(), create("r1")];
-    assert_eq!(check(&replaced(&create("r1"), &entries)), []);
-    // One that began later did not wait for it.
-    let entries = [create("r0"), published(3, 3), failed, create("r1")];
-    let expected = Violation::CreatedAtOnce {
-        bus: 0,
-        stream: STREAM.into(),
-    };
-    assert_eq!(check(&replaced(&create("r1"), &entries)), [expected]);
 }
 
 #[test]

@@ -248,6 +248,39 @@ fn a_drain_that_hides_or_makes_up_a_handler_is_found() {
 }
 
 #[test]
+fn a_drain_gives_up_what_waits_for_its_confirmation() {
+    let found = |acknowledged: &[u64], abandoned| {
+        let mut history = history(vec![Entry::Subscribing {
+            subscription: 7,
+            bus: 0,
+            group: "g".into(),
+            topic: "t".into(),
+        }]);
+        history.groups[0].rules.at_most_once = true;
+        let acknowledged = acknowledged.iter().map(|sequence| passage(*sequence));
+        let mut entries: Vec<_> = acknowledged.map(Entry::Acknowledged).collect();
+        entries.extend([started(13, 1), ended(13, true)]);
+        entries.extend([draining(), drained(abandoned)]);
+        let timed = entries.into_iter().zip(1..);
+        let timed = timed.map(|(entry, at)| (Time::from_millis(at * 1_000), entry));
+        history.entries.extend(timed);
+        let mut found = Vec::new();
+        let runs = runs::read(&history.entries);
+        ending::drains(&history, &runs, &mut found);
+        found
+    };
+    let report = |abandoned, most| Violation::DrainReport {
+        subscription: 7,
+        abandoned,
+        running: (0, most),
+    };
+    assert_eq!(found(&[1, 2], 1), []);
+    assert_eq!(found(&[1, 2], 0), [], "its confirmation came");
+    assert_eq!(found(&[1, 2], 2), [report(2, 1)]);
+    assert_eq!(found(&[1], 1), [report(1, 0)]);
+}
+
+#[test]
 fn a_handler_that_starts_after_the_drain_is_found() {
     let after = drains(&[draining(), drained(0), started(13, 2), ended(13, true)]);
     assert_eq!(check(&after), [Violation::RanAfterDrain { run: 13 }]);
