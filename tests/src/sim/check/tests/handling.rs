@@ -248,6 +248,45 @@ fn a_drain_that_hides_or_makes_up_a_handler_is_found() {
 }
 
 #[test]
+fn what_waits_for_its_confirmation_when_drained_may_be_given_up() {
+    let given_up = |of: &str, abandoned| {
+        let mut history = changed(|entries| {
+            entries.drain(8..16);
+            let topic = "t".into();
+            let subscribing = Entry::Subscribing {
+                subscription: 7,
+                bus: 0,
+                group: of.into(),
+                topic,
+            };
+            // The first was confirmed and ran.
+            let spent = [
+                Entry::Acknowledged(passage(1)),
+                Entry::Confirmed(passage(1)),
+                started(10, 1),
+                ended(10, true),
+                Entry::Acknowledged(passage(2)),
+                draining(),
+                Entry::Up { bus: 0 },
+                drained(abandoned),
+            ];
+            entries.insert(0, subscribing);
+            entries.splice(9..9, spent);
+        });
+        history.groups[0].rules.at_most_once = true;
+        check(&history)
+    };
+    assert_eq!(given_up("g", 1), []);
+    let report = |abandoned, most| Violation::DrainReport {
+        subscription: 7,
+        abandoned,
+        running: (0, most),
+    };
+    assert_eq!(given_up("g", 2), [report(2, 1)]);
+    assert_eq!(given_up("another", 1), [report(1, 0)]);
+}
+
+#[test]
 fn a_handler_that_starts_after_the_drain_is_found() {
     let after = drains(&[draining(), drained(0), started(13, 2), ended(13, true)]);
     assert_eq!(check(&after), [Violation::RanAfterDrain { run: 13 }]);
