@@ -279,9 +279,9 @@ impl Driver {
                 };
                 self.delivery.handle(now, missing);
             }
-            // As if it had been taken in when it came: its lease is to be renewed.
-            for (came, meta, message) in found.held {
-                self.receive(came, meta, message, redriven);
+            // As if it had been taken in when its lease began, which is to be renewed.
+            for (began, meta, message) in found.held {
+                self.receive(began, meta, message, redriven);
             }
         }
         any
@@ -337,6 +337,11 @@ impl Driver {
                     }
                 }
                 delivery::Output::Event(event) => self.lanes.tell_delivery(&event),
+            }
+        }
+        for feed in &mut self.feeds {
+            for renewal in feed.renewals(now) {
+                self.outbox.push(renewal);
             }
         }
         let free = self.delivery.free();

@@ -18,6 +18,7 @@
 //! A machine of requests and answers: send what [`Recall::poll`] asks for and hand in
 //! the answer, until it is done.
 
+mod beyond;
 mod line;
 mod reach;
 
@@ -29,6 +30,7 @@ use crate::jetstream::api::{ConsumerInfo, Position, codes};
 use crate::names::Api;
 use crate::{Message, Subject};
 
+pub use self::beyond::Beyond;
 pub use self::line::{Line, Place};
 pub use self::reach::Reach;
 

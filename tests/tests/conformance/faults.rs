@@ -1,12 +1,15 @@
 //! What somebody else takes away underneath comes back.
 
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 use std::time::Duration;
 
-use jetbus::{Bus, Delivery, News, Subscription, Topic};
+use jetbus::{Builder, Bus, Delivery, News, Subscription, Topic};
+use jetbus_core::jetstream::ack::Meta;
 use jetbus_tests::admin::Admin;
 use jetbus_tests::matrix::Env;
-use jetbus_tests::support::{Seen, in_order, news, publish_all};
+use jetbus_tests::spy::{Spy, Trick};
+use jetbus_tests::support::{Door, Seen, in_order, news, publish, publish_all};
 use serde_json::Value;
 
 /// Notes the events of a topic, as a group or alone.
@@ -121,5 +124,63 @@ pub(crate) async fn a_deleted_stream_is_made_again_and_handling_goes_on(env: Env
     assert_eq!(admin.only_stream().await, stream);
     group.0.stop().await;
     alone.0.stop().await;
+    bus.close().await;
+}
+
+pub(crate) async fn what_waits_for_lost_messages_keeps_its_lease(env: Env) {
+    let spy = Spy::on(env.link().await);
+    let bus = Builder::link(Arc::clone(&spy) as _)
+        .runtime(Arc::clone(env.runtime()))
+        .open()
+        .await
+        .unwrap();
+    let orders = bus.topic("orders.placed").unwrap();
+    publish_all(&orders, (1..=2).map(|n| ("order-1", n))).await;
+    let (seen, door) = (Seen::new(), Door::shut());
+    let (noted, pass) = (seen.clone(), door.clone());
+    // Alone: what it is not given was lost.
+    let subscription = bus
+        .subscribe("orders.placed")
+        .start(jetbus::Start::Beginning)
+        .ack_wait(Duration::from_secs(3))
+        .window(1)
+        .handle(move |event: Delivery<u32>| {
+            noted.note(event.payload);
+            let pass = pass.clone();
+            async move { pass.pass().await }
+        })
+        .await
+        .unwrap();
+    seen.reaches(1, &env).await;
+
+    // The second message goes astray, and for now nobody says so.
+    let admin = Admin::connect(&env).await;
+    let stream = admin.only_stream().await;
+    let consumer = admin.only_consumer(&stream).await;
+    let name = consumer["name"].as_str().unwrap();
+    let mut elsewhere = admin.listen("elsewhere").await;
+    let pull = format!("$JS.API.CONSUMER.MSG.NEXT.{stream}.{name}");
+    admin.publish(&pull, Some("elsewhere"), r#"{"batch":1}"#);
+    env.soon("the delivery", elsewhere.next()).await;
+    spy.trick(Trick::Swallow, "CONSUMER.INFO");
+    let mut words = admin.listen("$JS.ACK.>").await;
+    publish(&orders, "order-1", 3).await;
+    door.open();
+    env.soon("a sign of life of the third", async {
+        loop {
+            let word = words.next().await;
+            let meta = Meta::parse(&word.subject).unwrap();
+            if meta.stream_seq == 3 && word.payload == "+WPI" {
+                return;
+            }
+        }
+    })
+    .await;
+    assert_eq!(seen.all(), [1]);
+
+    spy.be_honest();
+    seen.reaches(3, &env).await;
+    subscription.stop().await;
+    assert_eq!(seen.all(), [1, 2, 3]);
     bus.close().await;
 }

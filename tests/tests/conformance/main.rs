@@ -73,6 +73,7 @@ jetbus_tests::conformance! {
     ephemeral::ephemeral_events_reach_current_listeners_only,
     faults::a_deleted_consumer_is_made_again_and_nothing_is_missed,
     faults::a_deleted_stream_is_made_again_and_handling_goes_on,
+    faults::what_waits_for_lost_messages_keeps_its_lease,
     handling::attempts_and_delays_are_as_told,
     handling::errors_are_of_the_class_that_they_are_given,
     handling::what_a_handler_says_decides_about_its_event,

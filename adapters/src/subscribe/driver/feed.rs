@@ -13,7 +13,7 @@ use std::task::{Context, Poll};
 use futures_core::future::BoxFuture;
 use jetbus_core::jetstream::ack::Meta;
 use jetbus_core::jetstream::pull::{self, Pull, PullEvent, Received};
-use jetbus_core::jetstream::recall::{Line, Place};
+use jetbus_core::jetstream::recall::{Beyond, Line, Place};
 use jetbus_core::{Message, Outbound, Subject, Time};
 
 pub(super) use self::recalling::Missing;
@@ -49,9 +49,8 @@ pub(super) struct Feed {
 struct Pulled {
     pull: Pull,
     line: Line,
-    /// Received beyond a gap, and when: the lease runs since then. No more than was asked
-    /// for: nothing more is pulled until the gap is looked after.
-    held: Vec<(Time, Meta, Message)>,
+    /// Received beyond a gap.
+    held: Beyond,
     /// Whether it was connected before.
     begun: bool,
     /// Its stream was made again, and nobody was told yet.
@@ -105,7 +104,12 @@ impl Feed {
         let inbox_name = bus.inbox();
         let (pattern, group, stream) = match &source {
             Source::Core { pattern, group } => (pattern.clone(), group.clone(), None),
-            Source::Stream { request, place, .. } => {
+            Source::Stream {
+                request,
+                place,
+                wanted,
+                ..
+            } => {
                 let config = pull::Config {
                     request: request.clone(),
                     inbox: inbox_name.as_str().into(),
@@ -116,7 +120,7 @@ impl Feed {
                 let pulled = Pulled {
                     pull: Pull::new(config, bus.random()),
                     line: Line::new(place.clone()),
-                    held: Vec::new(),
+                    held: Beyond::new(wanted.ack_wait),
                     begun: false,
                     replaced: false,
                     watch: Watch::new(bus.random()),
@@ -171,6 +175,7 @@ impl Feed {
         if self.phase.is_stopped() {
             return;
         }
+        stream.held.connected();
         if !std::mem::replace(&mut stream.begun, true) {
             return stream.pull.handle(now, pull::Input::Connected);
         }
@@ -190,6 +195,7 @@ impl Feed {
         self.pulls.clear();
         if let Some(stream) = &mut self.stream {
             stream.line.broke();
+            stream.held.disconnected();
         }
         if stopping {
             // Nothing is on its way any more.
@@ -278,7 +284,7 @@ impl Feed {
         if !stream.line.received(&meta, &message, dropped) || self.phase.is_stopped() {
             return Some((meta, message));
         }
-        stream.held.push((now, meta, message));
+        stream.held.hold(now, meta, message);
         self.leave(now);
         None
     }
@@ -295,6 +301,12 @@ impl Feed {
         if let Some(stream) = &mut self.stream {
             stream.line.said(word);
         }
+    }
+
+    /// What is to be said so that no lease of what is held back runs out.
+    pub(super) fn renewals(&mut self, now: Time) -> Vec<Outbound> {
+        let stream = self.stream.as_mut();
+        stream.map_or_else(Vec::new, |stream| stream.held.renewals(now))
     }
 
     /// Asks for what there is room for; `unsettled` is the lowest sequence held. Says
@@ -350,13 +362,14 @@ impl Feed {
 
     /// When it is to be looked at next.
     pub(super) fn deadline(&self) -> Option<Time> {
-        let pull = self.stream.as_ref();
-        let pull = pull.and_then(|stream| stream.pull.deadline());
+        let stream = self.stream.as_ref();
+        let pull = stream.and_then(|stream| stream.pull.deadline());
+        let lease = stream.and_then(|stream| stream.held.deadline());
         let watch = self.watch_at();
         let by = match self.phase {
             Phase::Leaving { by } | Phase::Draining { by } => Some(by),
             _ => None,
         };
-        pull.into_iter().chain(watch).chain(by).min()
+        [pull, lease, watch, by].into_iter().flatten().min()
     }
 }

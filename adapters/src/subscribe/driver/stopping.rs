@@ -82,8 +82,8 @@ impl Driver {
                 break;
             };
             let redriven = feed.redriven();
-            for (came, meta, message) in feed.stop(now) {
-                self.receive(came, meta, message, redriven);
+            for (began, meta, message) in feed.stop(now) {
+                self.receive(began, meta, message, redriven);
             }
         }
         // What no worker took is as good as never handed out.

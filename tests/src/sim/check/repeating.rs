@@ -10,27 +10,36 @@ use super::runs::Run;
 use crate::sim::history::{Entry, History, Said};
 
 /// One subscription does not handle an event to its end and give it up as well, unless
-/// the broker forgot in between, or could have.
+/// the broker forgot in between, or could have. An acknowledgement may be lost: what comes
+/// again when the subscription may have forgotten it begins anew.
 pub(super) fn done_and_given_up(history: &History, runs: &[Run<'_>], found: &mut Vec<Violation>) {
     if forgets(history) {
         return;
     }
-    let mut done = BTreeMap::new();
+    let mut ended = Ended::default();
+    let mut done: BTreeMap<_, (&Run<'_>, bool)> = BTreeMap::new();
     let mut failures: BTreeMap<_, u32> = BTreeMap::new();
     for run in runs {
         let Some(group) = find(&history.groups, run.group, run.topic) else {
             continue;
         };
         let event = (run.subscription, run.topic, run.sequence, run.redrives);
+        let before = done.get(&event);
+        let remembers = before.and_then(|(before, _)| ended.remembers(history, before, run));
+        if remembers == Some(false) {
+            done.remove(&event);
+            failures.remove(&event);
+        }
+        ended.add(run);
         let failed = failures.entry(event).or_default();
         *failed += u32::from(run.has_failed());
         let given_up = run.said == Some(Said::DeadLetter)
             || (run.has_failed() && *failed >= group.rules.attempts);
         if run.is_done() {
-            done.insert(event, false);
+            done.insert(event, (run, false));
         }
-        let both = done.get_mut(&event).filter(|told| given_up && !**told);
-        if let Some(told) = both {
+        let both = done.get_mut(&event).filter(|(_, told)| given_up && !told);
+        if let Some((_, told)) = both {
             *told = true;
             found.push(Violation::DoneAndGivenUp {
                 group: run.group.into(),
@@ -81,31 +90,49 @@ pub(super) fn at_most_once(history: &History, runs: &[Run<'_>], found: &mut Vec<
 /// How many times its places a subscription remembers what it settled, at least.
 const REMEMBERED: usize = 4;
 
+/// By subscription: what ended, in the order of starts.
+#[derive(Default)]
+struct Ended(BTreeMap<u64, Vec<usize>>);
+
+impl Ended {
+    fn add(&mut self, run: &Run<'_>) {
+        self.0
+            .entry(run.subscription)
+            .or_default()
+            .extend(run.ended);
+    }
+
+    /// Whether the subscription of `run` still has to know at its start of what it handled
+    /// `before`. It need not when so much else was settled meanwhile. `None` when its
+    /// places are not known.
+    fn remembers(&self, history: &History, before: &Run<'_>, run: &Run<'_>) -> Option<bool> {
+        let held = history.held.get(&run.subscription)?;
+        let of = self.0.get(&run.subscription).into_iter().flatten();
+        let since = |place: &&usize| Some(**place) > before.ended && **place < run.started;
+        Some(of.filter(since).count() < held.places * REMEMBERED)
+    }
+}
+
 /// What a subscription has handled to its end does not run there again, unless so much
 /// else was settled meanwhile that it may have forgotten.
 pub(super) fn handled_again(history: &History, runs: &[Run<'_>], found: &mut Vec<Violation>) {
-    // By subscription: what ended, in order.
-    let mut ended: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    let mut ended = Ended::default();
     let mut done: BTreeMap<_, &Run<'_>> = BTreeMap::new();
     for run in runs {
-        let of = ended.entry(run.subscription).or_default();
         let group = find(&history.groups, run.group, run.topic);
         if group.is_none_or(|group| group.rules.at_most_once) {
             continue;
         }
         let event = (run.subscription, run.stream, run.sequence, run.redrives);
-        let places = history.held.get(&run.subscription).map(|held| held.places);
-        if let (Some(before), Some(places)) = (done.get(&event), places) {
-            let since = |place: &&usize| Some(**place) > before.ended && **place < run.started;
-            if of.iter().filter(since).count() < places * REMEMBERED
-                && before.ended < Some(run.started)
-            {
-                found.push(Violation::HandledAgain {
-                    runs: (before.run, run.run),
-                });
-            }
+        if let Some(before) = done.get(&event)
+            && ended.remembers(history, before, run) == Some(true)
+            && before.ended < Some(run.started)
+        {
+            found.push(Violation::HandledAgain {
+                runs: (before.run, run.run),
+            });
         }
-        of.extend(run.ended);
+        ended.add(run);
         if run.is_done() {
             done.insert(event, run);
         }

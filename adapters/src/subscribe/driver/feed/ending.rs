@@ -19,7 +19,8 @@ const WORDS: usize = 64;
 impl Feed {
     /// Asks for nothing more, and ends the inbox without losing what is on its way.
     /// Nothing is given back before it has ended: what pulls still owe would come here
-    /// again. Returns what was held back.
+    /// again. Returns what was held back, and when its
+    /// lease began.
     pub(in super::super) fn stop(&mut self, now: Time) -> Vec<(Time, Meta, Message)> {
         self.pulling(now, pull::Input::Stop);
         match self.phase {
@@ -33,8 +34,8 @@ impl Feed {
             Phase::Leaving { .. } | Phase::Recalling(_) => self.forget(),
             Phase::Draining { .. } | Phase::Forgetting(_) | Phase::Over => {}
         }
-        let held = self.stream.as_mut().map(|stream| &mut stream.held);
-        held.map(std::mem::take).unwrap_or_default()
+        let stream = self.stream.as_mut();
+        stream.map_or_else(Vec::new, |stream| stream.held.take())
     }
 
     /// Ends the inbox after what is on its way. Says until when that is waited for;

@@ -55,7 +55,7 @@ pub(in super::super) struct Missing {
 pub(in super::super) struct Found {
     /// What was lost.
     pub(in super::super) missing: Vec<Missing>,
-    /// What came meanwhile, and when.
+    /// What came meanwhile, and when its lease began.
     pub(in super::super) held: Vec<(Time, Meta, Message)>,
 }
 
@@ -107,7 +107,7 @@ impl Feed {
                     NotRecalled::NoAnswer => None,
                 };
                 if line.not_recalled(refusal) {
-                    stream.held.clear();
+                    stream.held.forget();
                 }
                 match error {
                     // Pulling shows it too, and leads to its repair.
@@ -127,7 +127,7 @@ impl Feed {
         stream.pull.handle(now, pull::Input::Connected);
         Poll::Ready(Some(Found {
             missing: moved.missing,
-            held: std::mem::take(&mut stream.held),
+            held: stream.held.take(),
         }))
     }
 }

@@ -3,6 +3,7 @@
 use jetbus_core::dead_letter::Reason;
 
 use super::*;
+use crate::sim::history::Held;
 use crate::sim::history::Letter;
 
 fn letter(sequence: u64, reason: Reason) -> Letter {
@@ -159,6 +160,34 @@ fn an_event_that_is_done_and_given_up_is_found() {
     // The broker may have forgotten that it was done.
     let forgotten = Duration::from_millis(100);
     assert_eq!(check(&both(&[Entry::Restarted { forgotten }])), []);
+}
+
+#[test]
+fn what_comes_again_after_it_may_be_forgotten_begins_anew() {
+    let again = |others: u64, places: usize| {
+        let mut history = changed(|entries| {
+            entries.drain(16..);
+            let others = (20..20 + others).flat_map(|run| {
+                let mut other = started(run, 1);
+                if let Entry::Started { redrives, .. } = &mut other {
+                    *redrives = u32::try_from(run).unwrap();
+                }
+                [other, ended(run, true)]
+            });
+            entries.extend(others);
+            let twice = (13..15).flat_map(|run| [started(run, 2), ended(run, false)]);
+            entries.extend(twice.chain([started(15, 2), ended(15, true)]));
+        });
+        history.held.insert(7, Held { most: 0, places });
+        history.groups[0].rules.attempts = 2;
+        let found = check(&history).into_iter();
+        let given_up = |one: &_| matches!(one, Violation::DoneAndGivenUp { .. });
+        found.filter(given_up).count()
+    };
+    // A subscription remembers four times its places.
+    assert_eq!(again(2, 1), 1);
+    assert_eq!(again(4, 1), 0);
+    assert_eq!(again(4, 2), 1);
 }
 
 #[test]
