@@ -48,6 +48,11 @@
 //! follows in its key: that runs again after it. Dead letters and suspects are never
 //! among others.
 //!
+//! One message can be why a whole batch fails, and nobody says which. When several failed
+//! and nothing went well, each of them goes with half as many the next time, and alone in
+//! what may be its last attempt: what is given up failed by itself, and what is not to
+//! blame goes on.
+//!
 //! # Identity
 //!
 //! Stream sequence and time of storing name a message; the time tells a message
@@ -334,7 +339,7 @@ impl<T: Clone> Delivery<T> {
         let held = self.keyed.finish(id)?;
         self.table.remove(&held.identity());
         self.vacant -= usize::from(matches!(held.state, State::Away { due: true }));
-        self.batches.leaves(held.is_plain());
+        self.batches.leaves(held.is_odd());
         Some(held)
     }
 

@@ -96,7 +96,9 @@ impl<T: Clone> Delivery<T> {
         if deliveries >= self.config.crash_limit {
             self.bury(id, Reason::CrashLoop);
         } else if deliveries >= self.config.suspect_after && !held.suspect {
-            self.batches.odd();
+            if !held.is_odd() {
+                self.batches.odd();
+            }
             held.suspect = true;
             self.tell(DeliveryEvent::Suspect {
                 stream_seq,
