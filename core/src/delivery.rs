@@ -94,6 +94,10 @@ use bytes::Bytes;
 /// their messages again.
 const REMEMBERED: usize = 4;
 
+/// How many are remembered at least, however few places there are: what comes again after
+/// its lease comes behind whatever was settled meanwhile, which the places do not bound.
+const REMEMBERED_LEAST: usize = 1_000;
+
 /// How long nothing is asked for after something was refused, while there is room for
 /// nothing but what is waited for: it would come again at once, and again.
 const REST: Duration = Duration::from_millis(100);
@@ -148,11 +152,13 @@ impl<T: Clone> Delivery<T> {
         config.suspect_after = config.suspect_after.max(2);
         config.crash_limit = config.crash_limit.max(2);
         let mut random = Random::new(config.seed);
+        let remembered = config.window.saturating_mul(REMEMBERED);
+        let remembered = remembered.max(REMEMBERED_LEAST);
         Self {
             config,
             keyed: Keyed::new(random.next()),
             table: Index::new(most_held(config.window), random.next()),
-            settled: Recent::new(config.window.saturating_mul(REMEMBERED), random.next()),
+            settled: Recent::new(remembered, random.next()),
             pardoned: Recent::new(config.window, random.next()),
             newest: 0,
             shares: Shares::new(config.key_share, random.next()),

@@ -313,16 +313,19 @@ fn a_message_of_a_stream_made_again_is_another_message() {
 }
 
 #[test]
-fn settled_messages_are_forgotten_beyond_four_windows() {
-    let mut delivery = Delivery::new(config(3));
-    for seq in 1..=14 {
-        delivery.handle(at(0), message(seq, None, 1));
-        let job = out(&mut delivery).jobs.remove(0);
-        done(&mut delivery, 0, job.id, Outcome::Ack);
-    }
-    for (seq, runs) in [(14, false), (3, false), (2, true)] {
-        delivery.handle(at(1), message(seq, None, 2));
-        assert_eq!(out(&mut delivery).jobs.len(), usize::from(runs), "{seq}");
+fn settled_messages_are_forgotten_beyond_four_windows_and_a_thousand() {
+    for (window, remembered) in [(1, 1_000), (300, 1_200)] {
+        let mut delivery = Delivery::new(config(window));
+        let last = remembered + 2;
+        for seq in 1..=last {
+            delivery.handle(at(0), message(seq, None, 1));
+            let job = out(&mut delivery).jobs.remove(0);
+            done(&mut delivery, 0, job.id, Outcome::Ack);
+        }
+        for (seq, runs) in [(last, false), (3, false), (2, true)] {
+            delivery.handle(at(1), message(seq, None, 2));
+            assert_eq!(out(&mut delivery).jobs.len(), usize::from(runs), "{seq}");
+        }
     }
 }
 
