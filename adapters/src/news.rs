@@ -181,7 +181,7 @@ pub enum News {
         sequence: u64,
     },
     /// An event that was given back did not come again in time: another process may
-    /// have it. Later events of its key go on.
+    /// have it. Or there was no room to wait for it. Later events of its key go on.
     Overtaken {
         /// The topic or pattern of the subscription.
         topic: Arc<str>,

@@ -48,6 +48,11 @@
 //! follows in its key: that runs again after it. Dead letters and suspects are never
 //! among others.
 //!
+//! One message can be why a whole batch fails, and nobody says which. When several failed
+//! and nothing went well, each of them goes with half as many the next time, and alone in
+//! what may be its last attempt: what is given up failed by itself, and what is not to
+//! blame goes on.
+//!
 //! # Identity
 //!
 //! Stream sequence and time of storing name a message; the time tells a message
@@ -89,6 +94,14 @@ use bytes::Bytes;
 /// their messages again.
 const REMEMBERED: usize = 4;
 
+/// How many are remembered at least, however few places there are: what comes again after
+/// its lease comes behind whatever was settled meanwhile, which the places do not bound.
+const REMEMBERED_LEAST: usize = 1_000;
+
+/// How long nothing is asked for after something was refused, while there is room for
+/// nothing but what is waited for: it would come again at once, and again.
+const REST: Duration = Duration::from_millis(100);
+
 /// The most messages that are held with this window, those handed out included: two
 /// windows of what the server sends, and one of what was waited for and comes back.
 #[must_use]
@@ -123,6 +136,8 @@ pub struct Delivery<T> {
     report: Report,
     /// When leases are looked at next.
     lease_at: Time,
+    /// Something was refused: asks for nothing until then if there is no room.
+    rests_until: Option<Time>,
     publishes: VecDeque<Outbound>,
     events: VecDeque<DeliveryEvent>,
 }
@@ -137,11 +152,13 @@ impl<T: Clone> Delivery<T> {
         config.suspect_after = config.suspect_after.max(2);
         config.crash_limit = config.crash_limit.max(2);
         let mut random = Random::new(config.seed);
+        let remembered = config.window.saturating_mul(REMEMBERED);
+        let remembered = remembered.max(REMEMBERED_LEAST);
         Self {
             config,
             keyed: Keyed::new(random.next()),
             table: Index::new(most_held(config.window), random.next()),
-            settled: Recent::new(config.window.saturating_mul(REMEMBERED), random.next()),
+            settled: Recent::new(remembered, random.next()),
             pardoned: Recent::new(config.window, random.next()),
             newest: 0,
             shares: Shares::new(config.key_share, random.next()),
@@ -154,6 +171,7 @@ impl<T: Clone> Delivery<T> {
             stopping: false,
             report: Report::default(),
             lease_at: Time::NEVER,
+            rests_until: None,
             publishes: VecDeque::new(),
             events: VecDeque::new(),
         }
@@ -219,15 +237,19 @@ impl<T: Clone> Delivery<T> {
     pub fn deadline(&self) -> Option<Time> {
         let leased = self.connected && !self.keyed.is_empty() && self.lease_at < Time::NEVER;
         let lease = leased.then_some(self.lease_at);
-        let others = [self.keyed.deadline(), self.batches.deadline()];
+        let others = [self.keyed.deadline(), self.batches.deadline(), self.rests()];
         lease.into_iter().chain(others.into_iter().flatten()).min()
     }
 
     /// How many messages may be asked for: the free places. While a key holds its
     /// share and stalls the others, only for what is waited for; and for that always,
-    /// also when others took its place, or what they wait for could never come.
+    /// also when others took its place, or what they wait for could never come. When there
+    /// is room for nothing else and something else came, not at once.
     #[must_use]
     pub fn free(&self) -> usize {
+        if self.rests().is_some() {
+            return 0;
+        }
         let held = self.held();
         let mut free = self.config.window.saturating_sub(held);
         if self.config.at_share == AtShare::Stall && self.shares.any_full() {
@@ -235,6 +257,12 @@ impl<T: Clone> Delivery<T> {
         }
         let awaiting = self.vacant > 0 && held < self.config.window.saturating_mul(2);
         free.max(usize::from(awaiting))
+    }
+
+    /// Until when nothing is asked for.
+    fn rests(&self) -> Option<Time> {
+        let full = self.keyed.len() >= most_held(self.config.window);
+        self.rests_until.filter(|_| full)
     }
 
     /// Messages held: queued, running, waiting to run again, and those given back
@@ -312,6 +340,7 @@ impl<T: Clone> Delivery<T> {
         if self.connected && now >= self.lease_at {
             self.renew_leases(now);
         }
+        self.rests_until = self.rests_until.filter(|until| now < *until);
         let ready = self.keyed.first_ready().is_some();
         self.batches.advance(now, ready);
     }
@@ -334,7 +363,7 @@ impl<T: Clone> Delivery<T> {
         let held = self.keyed.finish(id)?;
         self.table.remove(&held.identity());
         self.vacant -= usize::from(matches!(held.state, State::Away { due: true }));
-        self.batches.leaves(held.is_plain());
+        self.batches.leaves(held.is_odd());
         Some(held)
     }
 

@@ -278,7 +278,9 @@ impl<L> Subscribe<L> {
     /// another one at that time. What `handler` returns is a word for each event in order,
     /// as a `Vec`, or one for all; see [`IntoHandledBatch`]. When an event is not done,
     /// the later ones of its key run again after it, whatever was said of them. A timeout
-    /// or panic fails all. A batch passes through the layers as one.
+    /// or panic fails all. Where all of several failed, one of them may be why: they run
+    /// again in batches of half as many, and alone before they are given up, unless they
+    /// have but one [attempt](Self::attempts). A batch passes through the layers as one.
     /// [`at_most_once`](Self::at_most_once) is for handlers of single events.
     ///
     /// # Errors

@@ -19,7 +19,7 @@ pub(super) struct Batches {
     filling: Option<Time>,
     /// What could run has waited long enough.
     due: bool,
-    /// Messages held that may not be one of many.
+    /// Messages held that may not be one of so many as a batch takes.
     odd: usize,
     /// The jobs of each that runs.
     running: HashMap<u64, Vec<JobId>, FixedState>,
@@ -63,14 +63,14 @@ impl Batches {
         }
     }
 
-    /// A message may not be one of many any more.
+    /// A message may not be one of so many as a batch takes any more.
     pub(super) const fn odd(&mut self) {
         self.odd += 1;
     }
 
     /// A message left.
-    pub(super) const fn leaves(&mut self, plain: bool) {
-        if !plain {
+    pub(super) const fn leaves(&mut self, odd: bool) {
+        if odd {
             self.odd -= 1;
         }
     }
@@ -99,9 +99,10 @@ impl<T: Clone> Delivery<T> {
             return None;
         }
         let mut chosen = Vec::new();
+        let mut most = max;
         let mut next = self.keyed.first_ready();
         while let Some(id) = next
-            && chosen.len() < max
+            && chosen.len() < most
         {
             let held = self.keyed.item(id)?;
             if held.letter.is_some() {
@@ -117,25 +118,29 @@ impl<T: Clone> Delivery<T> {
                 }
                 break;
             }
-            self.choose_of_key(id, max, &mut chosen);
+            most = self.choose_of_key(id, most, &mut chosen);
             next = self.keyed.ready_behind(id);
         }
-        if chosen.is_empty() || (chosen.len() < max && !self.batches.due) {
+        if chosen.is_empty() || (chosen.len() < most && !self.batches.due) {
             return None;
         }
         self.start_batch(&chosen)
     }
 
-    /// A head, and right behind it those of its key that may run with it.
-    fn choose_of_key(&self, head: Id, max: usize, chosen: &mut Vec<Id>) {
+    /// A head, and right behind it those of its key that may run with it. Says how many
+    /// may run together with what is chosen now.
+    fn choose_of_key(&self, head: Id, mut most: usize, chosen: &mut Vec<Id>) -> usize {
         let mut next = Some(head);
         while let Some(id) = next
-            && chosen.len() < max
+            && let Some(held) = self.keyed.item(id)
+            && chosen.len() < most.min(held.together)
         {
+            most = most.min(held.together);
             chosen.push(id);
             let plain = |id: &Id| self.keyed.item(*id).is_some_and(Held::is_plain);
             next = self.keyed.follower(id).filter(plain);
         }
+        most
     }
 
     fn start_batch(&mut self, ids: &[Id]) -> Option<Output<T>> {
@@ -200,6 +205,7 @@ impl<T: Clone> Delivery<T> {
         jobs: &[JobId],
         said: &mut HashMap<JobId, Outcome, FixedState>,
     ) {
+        let together = together(jobs, said);
         // The key of which one is not settled; those of one key are side by side.
         let mut waiting: Option<Key> = None;
         for job in jobs {
@@ -213,14 +219,46 @@ impl<T: Clone> Delivery<T> {
             if waits && outcome != Outcome::Settled {
                 continue;
             }
-            let settles = matches!(
-                outcome,
-                Outcome::Ack | Outcome::Settled | Outcome::Term { .. } | Outcome::Buried
-            );
-            if !settles {
+            if !settles(&outcome) {
                 waiting = key.cloned();
             }
             self.conclude(now, job.id, outcome);
         }
+        if let Some(together) = together {
+            for job in jobs {
+                self.separate(job.id, together);
+            }
+        }
     }
+
+    /// Runs with no more than so many from now on; in what may be its last attempt alone.
+    fn separate(&mut self, id: Id, together: usize) {
+        let attempts = self.config.attempts;
+        let Some(held) = self.keyed.item_mut(id) else {
+            return;
+        };
+        let failures = held.failures();
+        let last = attempts.is_some_and(|most| failures.saturating_add(1) >= most);
+        let was_odd = held.is_odd();
+        held.together = held.together.min(if last { 1 } else { together });
+        if !was_odd {
+            self.batches.odd();
+        }
+    }
+}
+
+/// With how many each is to run the next time, when several failed and nothing went well:
+/// half as many, for one of them may be why all have failed.
+fn together(jobs: &[JobId], said: &HashMap<JobId, Outcome, FixedState>) -> Option<usize> {
+    let failed = |job: &&JobId| matches!(said.get(*job), None | Some(Outcome::Failed { .. }));
+    let half = jobs.iter().filter(failed).count() / 2;
+    let well = jobs.iter().filter_map(|job| said.get(job)).any(settles);
+    (half > 0 && !well).then_some(half)
+}
+
+const fn settles(outcome: &Outcome) -> bool {
+    matches!(
+        outcome,
+        Outcome::Ack | Outcome::Settled | Outcome::Term { .. } | Outcome::Buried
+    )
 }

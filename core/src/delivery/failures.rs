@@ -50,7 +50,7 @@ impl<T: Clone> Delivery<T> {
         let Some(held) = self.keyed.item_mut(id) else {
             return;
         };
-        if held.is_plain() {
+        if !held.is_odd() {
             self.batches.odd();
         }
         held.letter.get_or_insert(reason);

@@ -27,6 +27,8 @@ pub(super) struct Held<T> {
     pub(super) runs: u32,
     /// The number of the batch that it runs in.
     pub(super) batch: Option<u64>,
+    /// The most that it may be one of.
+    pub(super) together: usize,
     /// Of what failed here: how often, when first, when last, and why.
     pub(super) failures: Option<Box<Failures>>,
     /// Set when it is to be stored as a dead letter.
@@ -72,6 +74,7 @@ impl<T> Held<T> {
             attempt: 0,
             runs: 0,
             batch: None,
+            together: usize::MAX,
             failures: None,
             letter: None,
             unburied: 0,
@@ -117,6 +120,11 @@ impl<T> Held<T> {
         !self.suspect && self.letter.is_none()
     }
 
+    /// Whether it may not be one of as many as there may be in a batch.
+    pub(super) const fn is_odd(&self) -> bool {
+        !self.is_plain() || self.together < usize::MAX
+    }
+
     /// Its run is as good as never started.
     pub(super) const fn untried(&mut self) {
         if self.letter.is_none() {
@@ -139,11 +147,15 @@ impl<T> Held<T> {
         }))
     }
 
+    /// How often it failed.
+    pub(super) fn failures(&self) -> u32 {
+        self.failures.as_ref().map_or(0, |failures| failures.count)
+    }
+
     /// Notes that it failed, and says how often it has. To be given back is no failure.
     pub(super) fn note_failure(&mut self, now: Time, error: Box<str>) -> u32 {
         let before = self.failures.as_ref();
-        let count = before.map_or(0, |failures| failures.count);
-        let count = count.saturating_add(1);
+        let count = self.failures().saturating_add(1);
         self.failures = Some(Box::new(Failures {
             count,
             first: before.map_or(now, |failures| failures.first),

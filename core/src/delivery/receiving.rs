@@ -3,7 +3,7 @@
 use super::held::{Held, State};
 use super::recent::Verdict;
 use super::words::{DeliveryEvent, Key};
-use super::{AtShare, Delivery, most_held};
+use super::{AtShare, Delivery, REST, most_held};
 use crate::dead_letter::Reason;
 use crate::jetstream::ack;
 use crate::keyed::Id;
@@ -49,20 +49,28 @@ impl<T: Clone> Delivery<T> {
     }
 
     /// There is no room for it: it is given back at once. Its place in its key is kept
-    /// while there is room for that.
+    /// while there is room for that; what is redriven has none.
     fn refuse(&mut self, now: Time, key: Option<Key>, mut held: Held<T>) {
         let window = self.config.window;
         let reply = held.reply.clone();
         let room = self.vacant < window && self.keyed.len() < most_held(window);
-        if key.is_some() && room && !self.stopping {
+        let ordered = key.is_some() && !held.redriven && !self.stopping;
+        self.rests_until = Some(now + REST);
+        if ordered && room {
             held.state = State::Away { due: true };
             let id = self.insert(key, held);
             self.vacant += 1;
             self.keyed.park(id, now + self.absence());
         } else {
             let stream_seq = held.meta.stream_seq;
+            // Of one that is pardoned it was told before.
+            let told = held.pardoned > 0;
             self.pardon(&held);
-            self.tell(DeliveryEvent::Overflow { stream_seq });
+            match ordered {
+                _ if told => {}
+                true => self.tell(DeliveryEvent::NotReturned { stream_seq }),
+                false => self.tell(DeliveryEvent::Overflow { stream_seq }),
+            }
         }
         self.nak(reply, None);
     }
@@ -96,7 +104,9 @@ impl<T: Clone> Delivery<T> {
         if deliveries >= self.config.crash_limit {
             self.bury(id, Reason::CrashLoop);
         } else if deliveries >= self.config.suspect_after && !held.suspect {
-            self.batches.odd();
+            if !held.is_odd() {
+                self.batches.odd();
+            }
             held.suspect = true;
             self.tell(DeliveryEvent::Suspect {
                 stream_seq,

@@ -313,16 +313,19 @@ fn a_message_of_a_stream_made_again_is_another_message() {
 }
 
 #[test]
-fn settled_messages_are_forgotten_beyond_four_windows() {
-    let mut delivery = Delivery::new(config(3));
-    for seq in 1..=14 {
-        delivery.handle(at(0), message(seq, None, 1));
-        let job = out(&mut delivery).jobs.remove(0);
-        done(&mut delivery, 0, job.id, Outcome::Ack);
-    }
-    for (seq, runs) in [(14, false), (3, false), (2, true)] {
-        delivery.handle(at(1), message(seq, None, 2));
-        assert_eq!(out(&mut delivery).jobs.len(), usize::from(runs), "{seq}");
+fn settled_messages_are_forgotten_beyond_four_windows_and_a_thousand() {
+    for (window, remembered) in [(1, 1_000), (300, 1_200)] {
+        let mut delivery = Delivery::new(config(window));
+        let last = remembered + 2;
+        for seq in 1..=last {
+            delivery.handle(at(0), message(seq, None, 1));
+            let job = out(&mut delivery).jobs.remove(0);
+            done(&mut delivery, 0, job.id, Outcome::Ack);
+        }
+        for (seq, runs) in [(last, false), (3, false), (2, true)] {
+            delivery.handle(at(1), message(seq, None, 2));
+            assert_eq!(out(&mut delivery).jobs.len(), usize::from(runs), "{seq}");
+        }
     }
 }
 
@@ -426,4 +429,68 @@ fn more_than_twice_the_window_is_given_back_and_told() {
     assert_eq!(then.sent(), [(5, "-NAK")]);
     assert_eq!(then.events, [DeliveryEvent::Overflow { stream_seq: 5 }]);
     assert_eq!(delivery.free(), 0);
+}
+
+#[test]
+fn a_key_whose_event_is_refused_without_a_place_for_it_is_told_once() {
+    let mut delivery = Delivery::new(config(1));
+    for seq in 1..=3 {
+        // There is no room for the third, but a place.
+        delivery.handle(at(0), message(seq, Some(1), 1));
+    }
+    assert!(out(&mut delivery).events.is_empty());
+    let then = give(&mut delivery, 0, message(4, Some(2), 1));
+    assert_eq!(then.sent(), [(4, "-NAK")]);
+    assert_eq!(then.events, [DeliveryEvent::NotReturned { stream_seq: 4 }]);
+    let again = give(&mut delivery, 1, message(4, Some(2), 2));
+    assert_eq!(again.sent(), [(4, "-NAK")]);
+    assert!(again.events.is_empty());
+}
+
+#[test]
+fn a_dead_letter_that_is_refused_takes_no_place_from_what_has_an_order() {
+    let mut delivery = Delivery::new(config(1));
+    let mut ordinary = |seq, millis| give(&mut delivery, millis, message(seq, Some(1), 1));
+    let first = ordinary(1, 0);
+    ordinary(2, 0);
+    give(&mut delivery, 0, redriven(1, 2));
+    assert!(
+        give(&mut delivery, 0, message(3, Some(1), 1))
+            .events
+            .is_empty()
+    );
+    let second = done(&mut delivery, 1, first.jobs[0].id, Outcome::Ack);
+    done(&mut delivery, 1, second.jobs[0].id, Outcome::Ack);
+    assert!(
+        give(&mut delivery, 2, message(4, Some(1), 1))
+            .jobs
+            .is_empty()
+    );
+    let third = give(&mut delivery, 2, message(3, Some(1), 2));
+    assert_eq!(third.ran(), [3]);
+    let fourth = done(&mut delivery, 3, third.jobs[0].id, Outcome::Ack);
+    assert_eq!(fourth.ran(), [4]);
+}
+
+#[test]
+fn what_there_is_no_room_for_is_not_asked_for_again_and_again() {
+    let mut delivery = Delivery::new(config(1));
+    for (seq, key) in [(1, 1), (2, 2)] {
+        let then = give(&mut delivery, 0, message(seq, Some(key), 1));
+        done(&mut delivery, 0, then.jobs[0].id, nak(10));
+    }
+    // Both are waited for, and something waits for one of them.
+    tick(&mut delivery, 10);
+    give(&mut delivery, 10, message(3, Some(1), 1));
+    assert_eq!((delivery.held(), delivery.free()), (1, 1));
+    let other = give(&mut delivery, 10, message(4, Some(3), 1));
+    assert_eq!(other.sent(), [(4, "-NAK")]);
+    assert_eq!(delivery.free(), 0);
+    let again = delivery.deadline().unwrap();
+    assert!(again <= at(10) + REST);
+    tick(&mut delivery, 109);
+    assert_eq!(delivery.free(), 0);
+    tick(&mut delivery, 110);
+    assert_eq!(delivery.free(), 1);
+    assert_eq!(give(&mut delivery, 111, message(1, Some(1), 2)).ran(), [1]);
 }

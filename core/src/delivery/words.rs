@@ -307,14 +307,14 @@ pub enum DeliveryEvent {
         /// The message's sequence in its stream.
         stream_seq: u64,
     },
-    /// A message that was given back is not waited for any longer; later ones of its
-    /// key go on. Another process may have it.
+    /// A message that was given back is not waited for any longer, or there was no room to
+    /// wait for it; later ones of its key go on. Another process may have it.
     NotReturned {
         /// The message's sequence in its stream.
         stream_seq: u64,
     },
-    /// More messages came than twice the places, and this one was given back at once;
-    /// its key's order is not kept.
+    /// More messages came than twice the places, and this one, which has no order to be
+    /// kept, was given back at once.
     Overflow {
         /// The message's sequence in its stream.
         stream_seq: u64,

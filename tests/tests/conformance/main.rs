@@ -51,6 +51,7 @@ jetbus_tests::conformance! {
     attempts::an_event_whose_task_is_dropped_comes_again,
     batches::a_batch_has_a_word_for_each_of_its_events,
     batches::a_batch_that_fails_fails_whole,
+    batches::an_event_that_fails_its_batches_is_given_up_alone,
     batches::batches_are_as_large_as_they_may_be,
     batches::outcomes_that_are_missing_or_too_many_are_told,
     batches::what_cannot_be_decoded_is_in_no_batch,

@@ -187,6 +187,95 @@ fn a_suspect_is_a_batch_of_its_own() {
     assert_eq!(then.batches, [[4, 5, 6]]);
 }
 
+/// Says of each batch that all of it failed when this one is among it, else that all went
+/// well, until nothing is held any more: what was given up.
+fn given_up_for(bad: u64, delivery: &mut Delivery<u64>, first: Vec<Job<u64>>) -> Vec<u64> {
+    let (mut running, mut given_up) = (vec![first], Vec::new());
+    for millis in 1..5_000 {
+        for jobs in std::mem::take(&mut running) {
+            let fails = jobs.iter().any(|job| job.item == bad);
+            let outcomes = jobs.iter().map(|job| match job.task {
+                Task::Bury(_) => Outcome::Buried,
+                Task::Handle if fails => failed(Some(Duration::from_millis(1))),
+                Task::Handle => Outcome::Ack,
+            });
+            let words = said(&jobs, outcomes.collect::<Vec<_>>());
+            delivery.handle(at(millis), words);
+        }
+        let then = tick(delivery, millis);
+        given_up.extend(then.letters().iter().map(|(seq, _)| *seq));
+        let mut jobs = then.jobs.into_iter().peekable();
+        let mut batches = then.batches.iter().map(Vec::len);
+        while let Some(next) = jobs.peek() {
+            let count = match next.task {
+                Task::Bury(_) => 1,
+                Task::Handle => batches.next().unwrap(),
+            };
+            running.push(jobs.by_ref().take(count).collect());
+        }
+    }
+    given_up
+}
+
+#[test]
+fn one_that_fails_a_whole_batch_ends_up_alone_and_only_it_is_given_up() {
+    // Of one key, of several, and of none.
+    let keys = [
+        [Some(1); 8].to_vec(),
+        [
+            Some(1),
+            Some(2),
+            Some(1),
+            Some(2),
+            Some(1),
+            Some(2),
+            Some(3),
+            Some(3),
+        ]
+        .to_vec(),
+        [None; 8].to_vec(),
+    ];
+    for keys in keys {
+        for attempts in [Some(2), Some(5), Some(20)] {
+            let config = Config {
+                attempts,
+                ..batched(8)
+            };
+            let (mut delivery, jobs) = with_config(config, &keys);
+            assert_eq!(jobs.len(), 8);
+            let given_up = given_up_for(6, &mut delivery, jobs);
+            assert_eq!(given_up, [6], "{keys:?}, {attempts:?}");
+            assert!(delivery.idle() && delivery.batches.is_empty());
+        }
+    }
+}
+
+#[test]
+fn what_failed_together_goes_in_halves_and_what_came_later_in_full_batches() {
+    let (mut delivery, jobs) = with_config(batched(4), &[Some(1); 4]);
+    let all = std::iter::repeat(failed(Some(Duration::from_millis(1))));
+    give(&mut delivery, 0, said(&jobs, all));
+    for seq in 5..=8 {
+        assert!(give(&mut delivery, 0, message(seq, Some(1), 1)).is_empty());
+    }
+    let then = tick(&mut delivery, 1);
+    assert_eq!(then.batches, [[1, 2]], "it is full");
+    let then = give(&mut delivery, 1, all_well(&then.jobs));
+    assert_eq!(then.batches, [[3, 4]]);
+    let then = give(&mut delivery, 1, all_well(&then.jobs));
+    assert_eq!(then.batches, [[5, 6, 7, 8]]);
+}
+
+#[test]
+fn a_batch_of_which_something_went_well_is_not_made_smaller() {
+    let (mut delivery, jobs) = with_config(batched(4), &[None, None, Some(1), Some(1)]);
+    let after = Some(Duration::from_millis(1));
+    let outcomes = [Outcome::Ack, failed(after), failed(after), failed(after)];
+    give(&mut delivery, 0, said(&jobs, outcomes));
+    delivery.handle(at(1), message(5, Some(1), 1));
+    assert_eq!(tick(&mut delivery, 1).batches, [[2, 3, 4, 5]]);
+}
+
 #[test]
 fn stopping_gives_back_what_follows_a_failure_of_a_running_batch() {
     let keys = [Some(1), Some(1), Some(2)];
