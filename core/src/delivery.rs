@@ -115,6 +115,8 @@ pub struct Delivery<T> {
     batches: Batches,
     /// Empty places that count as free.
     vacant: usize,
+    /// What could not be acknowledged, and has not come again since.
+    unconfirmed: usize,
     running: usize,
     /// What runs is a suspect: nothing else does.
     alone: bool,
@@ -148,6 +150,7 @@ impl<T: Clone> Delivery<T> {
             batches: Batches::new(config.batch),
             random,
             vacant: 0,
+            unconfirmed: 0,
             running: 0,
             alone: false,
             connected: true,
@@ -225,7 +228,8 @@ impl<T: Clone> Delivery<T> {
 
     /// How many messages may be asked for: the free places. While a key holds its
     /// share and stalls the others, only for what is waited for; and for that always,
-    /// also when others took its place, or what they wait for could never come.
+    /// also when others took its place, or what they wait for could never come. So it is
+    /// with what could not be acknowledged.
     #[must_use]
     pub fn free(&self) -> usize {
         let held = self.held();
@@ -233,8 +237,9 @@ impl<T: Clone> Delivery<T> {
         if self.config.at_share == AtShare::Stall && self.shares.any_full() {
             free = free.min(self.vacant);
         }
-        let awaiting = self.vacant > 0 && held < self.config.window.saturating_mul(2);
-        free.max(usize::from(awaiting))
+        let awaiting = self.vacant > 0 || self.unconfirmed > 0;
+        let room = held < self.config.window.saturating_mul(2);
+        free.max(usize::from(awaiting && room))
     }
 
     /// Messages held: queued, running, waiting to run again, and those given back
@@ -334,6 +339,7 @@ impl<T: Clone> Delivery<T> {
         let held = self.keyed.finish(id)?;
         self.table.remove(&held.identity());
         self.vacant -= usize::from(matches!(held.state, State::Away { due: true }));
+        self.unconfirmed -= usize::from(held.unconfirmed);
         self.batches.leaves(held.is_plain());
         Some(held)
     }

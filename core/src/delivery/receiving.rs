@@ -73,6 +73,7 @@ impl<T: Clone> Delivery<T> {
             return;
         };
         held.delivered_again(new.meta);
+        self.unconfirmed -= usize::from(std::mem::take(&mut held.unconfirmed));
         held.reply = new.reply;
         held.renewed = now;
         if let State::Away { due } = held.state {
