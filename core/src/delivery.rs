@@ -128,6 +128,8 @@ pub struct Delivery<T> {
     batches: Batches,
     /// Empty places that count as free.
     vacant: usize,
+    /// What could not be acknowledged, and has not come again since.
+    unconfirmed: usize,
     running: usize,
     /// What runs is a suspect: nothing else does.
     alone: bool,
@@ -165,6 +167,7 @@ impl<T: Clone> Delivery<T> {
             batches: Batches::new(config.batch),
             random,
             vacant: 0,
+            unconfirmed: 0,
             running: 0,
             alone: false,
             connected: true,
@@ -243,8 +246,9 @@ impl<T: Clone> Delivery<T> {
 
     /// How many messages may be asked for: the free places. While a key holds its
     /// share and stalls the others, only for what is waited for; and for that always,
-    /// also when others took its place, or what they wait for could never come. When there
-    /// is room for nothing else and something else came, not at once.
+    /// also when others took its place, or what they wait for could never come. So it is
+    /// with what could not be acknowledged. When there is room for nothing else and
+    /// something else came, not at once.
     #[must_use]
     pub fn free(&self) -> usize {
         if self.rests().is_some() {
@@ -255,8 +259,9 @@ impl<T: Clone> Delivery<T> {
         if self.config.at_share == AtShare::Stall && self.shares.any_full() {
             free = free.min(self.vacant);
         }
-        let awaiting = self.vacant > 0 && held < self.config.window.saturating_mul(2);
-        free.max(usize::from(awaiting))
+        let awaiting = self.vacant > 0 || self.unconfirmed > 0;
+        let room = held < self.config.window.saturating_mul(2);
+        free.max(usize::from(awaiting && room))
     }
 
     /// Until when nothing is asked for.
@@ -363,6 +368,7 @@ impl<T: Clone> Delivery<T> {
         let held = self.keyed.finish(id)?;
         self.table.remove(&held.identity());
         self.vacant -= usize::from(matches!(held.state, State::Away { due: true }));
+        self.unconfirmed -= usize::from(held.unconfirmed);
         self.batches.leaves(held.is_odd());
         Some(held)
     }

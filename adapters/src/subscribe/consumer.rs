@@ -176,11 +176,11 @@ async fn ready(
                     stream: wanted.stream.clone(),
                     consumer: wanted.name.clone(),
                     created,
-                    made: ready.info.created,
                     own: !wanted.durable,
                     others: ready.info.num_waiting > 0,
-                    settled: ready.info.ack_floor.stream_seq,
+                    settled: ready.info.settled(),
                     delivered: ready.info.delivered,
+                    made: ready.info.created,
                 };
                 return Ok(Source::Stream {
                     entry,

@@ -164,8 +164,7 @@ impl Settle {
         self.settle(match &result {
             Ok(()) if self.reply.is_none() => Outcome::Ack,
             Ok(()) => Outcome::Settled,
-            Err(error) => Outcome::Failed {
-                retry_after: None,
+            Err(error) => Outcome::Unconfirmed {
                 error: error.to_string().into(),
             },
         });

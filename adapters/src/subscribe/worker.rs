@@ -8,6 +8,7 @@ use jetbus_core::delivery::Outcome;
 use tracing::{Instrument as _, debug_span};
 
 use super::attempt::{Bench, caught};
+use super::confirm::SettleError;
 use super::delivery::{Decode, Delivery};
 use super::handled::{Handled, bounded};
 use super::lanes::{Done, Hired, Job, Taken, Work};
@@ -94,7 +95,7 @@ where
         if spent {
             let lanes = Arc::clone(bench.lanes());
             if let Err(error) = lanes.spend(job).await {
-                return word(bench, job, Handled::retry(error), false);
+                return unconfirmed(bench, job, &error);
             }
         }
         // The call is part of the future: it may panic too.
@@ -122,6 +123,16 @@ pub(super) fn undecodable(error: &str) -> Outcome {
     Outcome::DeadLetter {
         reason: Reason::Undecodable,
         error: bounded(&error).into(),
+    }
+}
+
+/// The word on what could not be acknowledged before it was to be handled.
+fn unconfirmed(bench: &Bench, job: &Job, error: &SettleError) -> Outcome {
+    let error = bounded(error);
+    bench.failed();
+    bench.lanes().failed(job, &error);
+    Outcome::Unconfirmed {
+        error: error.into(),
     }
 }
 

@@ -35,6 +35,8 @@ pub(super) struct Held<T> {
     pub(super) letter: Option<Reason>,
     /// How often that failed.
     pub(super) unburied: u32,
+    /// It could not be acknowledged: its consumer may not have delivered it yet.
+    pub(super) unconfirmed: bool,
     pub(super) state: State<T>,
 }
 
@@ -78,6 +80,7 @@ impl<T> Held<T> {
             failures: None,
             letter: None,
             unburied: 0,
+            unconfirmed: false,
             state,
         }
     }

@@ -81,6 +81,7 @@ impl<T: Clone> Delivery<T> {
             return;
         };
         held.delivered_again(new.meta);
+        self.unconfirmed -= usize::from(std::mem::take(&mut held.unconfirmed));
         held.reply = new.reply;
         held.renewed = now;
         if let State::Away { due } = held.state {
@@ -123,6 +124,8 @@ impl<T: Clone> Delivery<T> {
             // It came from the consumer before, or in time after all.
             here.reply = reply;
             here.lost_again();
+            let unconfirmed = std::mem::take(&mut here.unconfirmed);
+            self.unconfirmed -= usize::from(unconfirmed);
             return;
         }
         if let Some(verdict) = self.settled.get(identity) {

@@ -159,6 +159,7 @@ impl<T: Clone> Delivery<T> {
             }
             Outcome::NotBuried { error }
             | Outcome::Failed { error, .. }
+            | Outcome::Unconfirmed { error }
             | Outcome::DeadLetter { error, .. }
                 if letter.is_some() =>
             {
@@ -166,6 +167,10 @@ impl<T: Clone> Delivery<T> {
             }
             Outcome::Failed { retry_after, error } => self.failed(now, id, retry_after, error),
             Outcome::NotBuried { error } => self.failed(now, id, None, error),
+            Outcome::Unconfirmed { error } => {
+                self.unconfirmed += usize::from(!std::mem::replace(&mut held.unconfirmed, true));
+                self.failed(now, id, None, error);
+            }
             Outcome::DeadLetter { reason, error } => {
                 held.note_failure(now, error);
                 self.bury(id, reason);

@@ -232,6 +232,13 @@ pub enum Outcome {
     },
     /// The worker acknowledged it itself and has that confirmed.
     Settled,
+    /// The worker acknowledged it itself, and that was not confirmed: it runs again as one
+    /// that [failed](Self::Failed). The consumer may have been made again, and hears of it
+    /// only once it has delivered it: it is asked for, whether there is room or not.
+    Unconfirmed {
+        /// Why.
+        error: Box<str>,
+    },
     /// Its handle was dropped unsettled: it is given back, and an event says so.
     Returned,
 }

@@ -83,6 +83,8 @@ pub struct Lost {
 pub struct Recalled {
     /// The last delivery.
     pub to: Position,
+    /// Everything up to this sequence of the stream is settled.
+    pub settled: u64,
     /// When the consumer was created, as far as the server says so.
     pub created: Option<String>,
     /// What was found.
@@ -127,6 +129,7 @@ pub struct Recall {
     /// Looks on from here, once what is in `out` was told.
     then: Option<u64>,
     to: Position,
+    settled: u64,
     created: Option<String>,
     lost: u64,
     found: u64,
@@ -144,6 +147,7 @@ impl Recall {
             out: Some(Output::Request(request)),
             then: None,
             to: Position::default(),
+            settled: 0,
             created: None,
             lost: 0,
             found: 0,
@@ -180,6 +184,7 @@ impl Recall {
 
     fn informed(&mut self, info: &ConsumerInfo) {
         self.to = info.delivered;
+        self.settled = info.settled();
         self.created.clone_from(&info.created);
         let differs = |known: &String| info.created.as_ref().is_some_and(|is| is != known);
         if self.known.created.as_ref().is_some_and(differs) {
@@ -263,6 +268,7 @@ impl Recall {
         self.then = None;
         self.out = Some(Output::Done(Ok(Recalled {
             to: self.to,
+            settled: self.settled,
             created: self.created.take(),
             finding,
         })));

@@ -77,6 +77,33 @@ fn what_is_waited_for_can_come_when_others_took_its_place() {
 }
 
 #[test]
+fn what_could_not_be_acknowledged_is_asked_for_though_there_is_no_room() {
+    let unconfirmed = || Outcome::Unconfirmed {
+        error: "no answer".into(),
+    };
+    let keys = [KEY, KEY, KEY, KEY, KEY];
+    for (config, room) in [(shared(AtShare::Stall), 0), (config(5), 1)] {
+        let (mut delivery, jobs) = with_config(config, &keys);
+        let then = done(&mut delivery, 0, jobs[0].id, unconfirmed());
+        assert!(matches!(then.events[..], [DeliveryEvent::Retrying { .. }]));
+        assert_eq!((delivery.held(), delivery.free()), (5, 1));
+        // From the next consumer.
+        assert!(give(&mut delivery, 1, message(1, KEY, 1)).is_empty());
+        assert_eq!((delivery.held(), delivery.free()), (5, 0));
+        // Its attempt comes as that of any other.
+        let jobs = tick(&mut delivery, 60_000).jobs;
+        assert_eq!(jobs.len(), 1);
+        for _ in 0..2 {
+            done(&mut delivery, 60_000, jobs[0].id, unconfirmed());
+        }
+        assert_eq!(delivery.free(), 1);
+        let jobs = tick(&mut delivery, 120_000).jobs;
+        let then = done(&mut delivery, 120_000, jobs[0].id, Outcome::Settled);
+        assert_eq!((then.ran(), delivery.free()), (vec![2], room));
+    }
+}
+
+#[test]
 fn at_its_share_a_key_gives_up_its_failing_head_again_and_again() {
     let (mut delivery, jobs) = with_config(shared(AtShare::DeadLetter), &[KEY, KEY, KEY]);
     let then = done(&mut delivery, 0, jobs[0].id, failed(None));

@@ -106,6 +106,18 @@ pub struct ConsumerInfo {
     pub num_pending: u64,
 }
 
+impl ConsumerInfo {
+    /// Everything up to this sequence of the stream is settled, of what was delivered.
+    #[must_use]
+    pub fn settled(&self) -> u64 {
+        let floor = self.ack_floor.stream_seq;
+        match self.num_ack_pending {
+            0 => floor.max(self.delivered.stream_seq),
+            _ => floor,
+        }
+    }
+}
+
 /// A place in a consumer and in its stream.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]

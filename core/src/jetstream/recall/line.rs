@@ -41,6 +41,11 @@ impl Place {
     pub fn same_stream(&self, before: &Self) -> bool {
         self.created.is_some() && self.created == before.created
     }
+
+    /// Up to where something is unsettled, if anything is.
+    fn unsettled(&self) -> Option<u64> {
+        Some(self.delivered.stream_seq).filter(|last| *last > self.settled)
+    }
 }
 
 /// What was received of a consumer, and what is known of its other readers.
@@ -69,13 +74,17 @@ pub struct Line {
     /// Given back to the server or lost, and not yet come again. No more than the consumer's
     /// `max_ack_pending`.
     returned: BTreeSet<u64>,
+    /// Up to here something may be unsettled that others were given, beside this reader or
+    /// before it: which, only the server knows.
+    elsewhere: Option<u64>,
 }
 
 impl Line {
     /// Nothing was received yet.
     #[must_use]
-    pub const fn new(place: Place) -> Self {
+    pub fn new(place: Place) -> Self {
         Self {
+            elsewhere: place.unsettled(),
             reach: Reach::new(place.delivered),
             shared: place.others,
             seen: false,
@@ -98,6 +107,7 @@ impl Line {
         }
         self.reach = Reach::new(place.delivered);
         self.shared = place.others;
+        self.elsewhere = place.unsettled();
         self.place = place;
         self.reply = None;
         self.missed = None;
@@ -130,6 +140,9 @@ impl Line {
         // Whoever has not been given anything for so long is not there any more.
         self.shared = gap || self.shared && self.alone < ALONE;
         self.reach.skip_to(meta);
+        if self.shared {
+            self.elsewhere = Some(self.reach.at().stream_seq);
+        }
         false
     }
 
@@ -163,13 +176,30 @@ impl Line {
         );
     }
 
-    /// The server was asked about a consumer from which nothing came though pulls were
-    /// open. Says whether it should have delivered.
+    /// Whether others may have something unsettled, so that the server is to be asked from
+    /// time to time up to where all is settled: what was settled since it said so would
+    /// come again from the next consumer.
+    #[must_use]
+    pub const fn asks(&self) -> bool {
+        self.shared || self.elsewhere.is_some()
+    }
+
+    /// The server was asked about the consumer. Says whether it should have delivered, if
+    /// nothing came though pulls were open.
     pub fn looked(&mut self, info: &ConsumerInfo) -> bool {
-        self.place.settled = info.ack_floor.stream_seq;
+        // Of another one of its name, the sequence means something else.
+        if info.created == self.place.made {
+            self.settled(info.settled());
+        }
         let full = i64::try_from(info.num_ack_pending).unwrap_or(i64::MAX)
             >= info.config.max_ack_pending.max(1);
         info.num_pending > 0 && !full
+    }
+
+    /// The server says that everything up to this sequence is settled.
+    fn settled(&mut self, to: u64) {
+        self.place.settled = to;
+        self.elsewhere = self.elsewhere.filter(|last| *last > to);
     }
 
     /// What a recall has to know. `filter`: what the consumer delivers; `most`: the most
@@ -196,6 +226,9 @@ impl Line {
         self.doubt = false;
         self.stale = false;
         self.alone = 0;
+        let others = matches!(recalled.finding, Finding::Shared | Finding::Another);
+        self.elsewhere = (others || self.asks()).then_some(recalled.to.stream_seq);
+        self.settled(recalled.settled);
         self.shared = recalled.finding == Finding::Shared;
         self.seen |= self.shared;
         self.place.made.clone_from(&recalled.created);
@@ -248,7 +281,9 @@ impl Line {
         if self.shared {
             return after(self.place.settled);
         }
-        let lowest = [unsettled, self.returned.first().copied(), self.missed];
+        let others = self.elsewhere.map(|_| after(self.place.settled));
+        let returned = self.returned.first().copied();
+        let lowest = [unsettled, returned, self.missed, others];
         let next = after(self.reach.at().stream_seq);
         lowest.into_iter().flatten().fold(next, u64::min)
     }

@@ -2,6 +2,9 @@
 //!
 //! Heartbeats only show that the server knows of a pull. Consumers were seen that had
 //! messages and delivered none of them (nats-server #4736, #7680).
+//!
+//! A consumer that others read is looked at all the same, from time to time: what is
+//! settled of it only the server knows.
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -27,7 +30,10 @@ pub(super) struct Watch {
     interval: Duration,
     /// When the last message came, or the consumer was looked at.
     since: Time,
-    looking: Option<BoxFuture<'static, Option<ConsumerInfo>>>,
+    /// When the consumer was looked at, if it was.
+    looked: Option<Time>,
+    /// What the server says, and since when it is asked.
+    looking: Option<(Time, BoxFuture<'static, Option<ConsumerInfo>>)>,
 }
 
 impl Watch {
@@ -36,20 +42,20 @@ impl Watch {
         Self {
             interval: IDLE + Duration::from_millis(random % third),
             since: Time::ZERO,
+            looked: None,
             looking: None,
         }
     }
 
     /// A message came.
-    pub(super) fn heard(&mut self, now: Time) {
+    pub(super) const fn heard(&mut self, now: Time) {
         self.since = now;
-        self.looking = None;
     }
 }
 
 impl Feed {
-    /// Looks at a consumer from which nothing came for a while though pulls are open,
-    /// and pulls anew when it has messages.
+    /// Looks at the consumer when it is time, and pulls anew from one that has messages
+    /// when nothing came for a while though pulls are open.
     pub(in super::super) fn watch(
         &mut self,
         now: Time,
@@ -62,26 +68,39 @@ impl Feed {
             return false;
         };
         let watch = &mut stream.watch;
-        if stream.pull.owed() == 0 || !matches!(self.phase, Phase::Open) {
+        if !matches!(self.phase, Phase::Open) {
+            watch.heard(now);
+            watch.looking = None;
+            return false;
+        }
+        if stream.pull.owed() == 0 {
             // Nothing is to come; it is waited for from then on.
             watch.heard(now);
-            return false;
         }
+        watch.looked.get_or_insert(now);
         if due {
             let (bus, name) = (Arc::clone(&self.bus), &wanted.name);
-            watch.looking = Some(look(bus, stream.line.place().stream.clone(), name.clone()));
+            let look = look(bus, stream.line.place().stream.clone(), name.clone());
+            watch.looking = Some((now, look));
         }
-        let Some(Poll::Ready(info)) = watch.looking.as_mut().map(|look| look.as_mut().poll(cx))
-        else {
+        let Some((asked, looking)) = &mut watch.looking else {
             return false;
         };
+        let Poll::Ready(info) = looking.as_mut().poll(cx) else {
+            return false;
+        };
+        let idle = *asked >= watch.since + watch.interval;
         let waited = now.since(watch.since);
-        watch.heard(now);
+        watch.looking = None;
+        watch.looked = Some(now);
+        if idle {
+            watch.heard(now);
+        }
         let Some(info) = info else {
             // Silence is noticed by heartbeats, a consumer that is gone by pulls.
             return true;
         };
-        if stream.line.looked(&info) {
+        if stream.line.looked(&info) && idle {
             lanes.tell_pull(PullNews::Stuck {
                 pending: info.num_pending,
                 waited,
@@ -94,10 +113,14 @@ impl Feed {
     /// When the consumer is looked at.
     pub(super) fn watch_at(&self) -> Option<Time> {
         let stream = self.stream.as_ref()?;
-        let idle = stream.pull.owed() > 0
-            && stream.watch.looking.is_none()
-            && matches!(self.phase, Phase::Open);
-        idle.then(|| stream.watch.since + stream.watch.interval)
+        let watch = &stream.watch;
+        if watch.looking.is_some() || !matches!(self.phase, Phase::Open) {
+            return None;
+        }
+        let idle = (stream.pull.owed() > 0).then_some(watch.since);
+        let asks = watch.looked.filter(|_| stream.line.asks());
+        let since = idle.into_iter().chain(asks).min()?;
+        Some(since + watch.interval)
     }
 }
 

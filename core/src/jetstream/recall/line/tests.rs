@@ -10,7 +10,7 @@ fn place(delivered: u64) -> Place {
         consumer: "billing".into(),
         created: Some("monday".into()),
         made: Some("tuesday".into()),
-        settled: 3,
+        settled: at(delivered).stream_seq,
         delivered: at(delivered),
         ..Place::default()
     }
@@ -63,9 +63,11 @@ fn lacks(line: &Line, consumer_seq: u64, dropped: bool) -> bool {
     line.lacks(&heartbeat, dropped)
 }
 
+/// What a recall found; all that was delivered is settled.
 fn recalled(to: u64, finding: Finding) -> Recalled {
     Recalled {
         to: at(to),
+        settled: at(to).stream_seq,
         created: Some("wednesday".into()),
         finding,
     }
@@ -245,7 +247,7 @@ fn a_consumer_that_is_made_again_starts_at_the_lowest_that_is_unsettled() {
     receive(&mut line, 5, false);
     // What others were given is not known here.
     assert!(line.is_shared());
-    assert_eq!(line.floor(Some(7)), 4);
+    assert_eq!(line.floor(Some(7)), 5);
     line.recalled(&recalled(5, Finding::Whole));
     assert_eq!((line.floor(None), line.floor(Some(7))), (11, 7));
     for word in [nak(6, "billing"), nak(2, "shipping")] {
@@ -274,11 +276,78 @@ fn a_consumer_that_is_made_again_starts_at_the_lowest_that_is_unsettled() {
 }
 
 #[test]
+fn a_consumer_that_is_made_again_starts_at_what_readers_before_left_unsettled() {
+    let mut line = Line::new(Place {
+        settled: 2,
+        ..place(4)
+    });
+    assert!(line.asks());
+    assert_eq!(line.floor(None), 3, "they were given up to 8");
+    receive(&mut line, 5, false);
+    line.recalled(&Recalled {
+        settled: 6,
+        ..recalled(5, Finding::Whole)
+    });
+    assert_eq!((line.floor(None), line.floor(Some(5))), (7, 5));
+    line.renew(Place {
+        settled: 4,
+        ..place(9)
+    });
+    assert_eq!(line.floor(None), 5);
+    line.recalled(&recalled(9, Finding::Whole));
+    assert!(!line.asks(), "all is settled");
+    assert_eq!(line.floor(None), 19);
+}
+
+#[test]
+fn what_others_were_given_is_asked_for_until_it_is_settled() {
+    let mut line = Line::new(place(2));
+    receive(&mut line, 4, false);
+    let unsettled = Recalled {
+        settled: 5,
+        ..recalled(4, Finding::Whole)
+    };
+    line.recalled(&unsettled);
+    assert!(!line.is_shared(), "their connection may be lost, too");
+    receive(&mut line, 5, false);
+    assert_eq!(line.floor(None), 6);
+    let mut info = ConsumerInfo {
+        created: Some("thursday".into()),
+        delivered: at(5),
+        ..ConsumerInfo::default()
+    };
+    line.looked(&info);
+    assert!(line.asks(), "it is another consumer");
+    info.created = unsettled.created;
+    info.ack_floor = at(3);
+    info.num_ack_pending = 1;
+    line.looked(&info);
+    assert_eq!((line.asks(), line.floor(None)), (true, 7));
+    // What is unsettled now was given to this reader.
+    info.ack_floor = at(4);
+    line.looked(&info);
+    assert_eq!((line.asks(), line.floor(None)), (false, 11));
+}
+
+#[test]
+fn what_a_reader_of_another_consumer_cannot_know_of_is_not_passed_by() {
+    let mut line = Line::new(place(2));
+    line.recalled(&Recalled {
+        settled: 2,
+        ..recalled(3, Finding::Another)
+    });
+    assert_eq!(line.floor(None), 3);
+}
+
+#[test]
 fn a_silent_consumer_is_stuck_when_it_has_messages_and_may_deliver_them() {
     let mut line = Line::new(place(2));
-    let mut info = ConsumerInfo::default();
+    let mut info = ConsumerInfo {
+        created: line.place().made.clone(),
+        ack_floor: at(1),
+        ..ConsumerInfo::default()
+    };
     info.config.max_ack_pending = 2;
-    info.ack_floor = at(1);
     assert!(!line.looked(&info), "nothing is there");
     assert_eq!(line.place().settled, 2);
     info.num_pending = 1;
