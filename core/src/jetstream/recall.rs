@@ -46,6 +46,9 @@ pub struct Known {
     /// When the consumer was created, as far as the server said so: one that was
     /// created later has a count of its own.
     pub created: Option<String>,
+    /// Whether nobody else can know of the consumer: whatever pulls wait are of
+    /// connections that were lost here, and whatever was delivered was sent here.
+    pub own: bool,
     /// What was received.
     pub reach: Reach,
     /// The most deliveries that can have been lost: more were not asked for.
@@ -200,7 +203,8 @@ impl Recall {
         let made = self.to.consumer_seq.saturating_sub(reach.at().consumer_seq);
         self.lost = made.saturating_sub(beyond);
         let more = |count: u64, than: usize| count > u64::try_from(than).unwrap_or(u64::MAX);
-        if more(info.num_waiting, self.known.waiting) || more(self.lost, self.known.most) {
+        let shared = more(info.num_waiting, self.known.waiting) || more(self.lost, self.known.most);
+        if shared && !self.known.own {
             return self.done(Finding::Shared);
         }
         if info.num_waiting > 0 {

@@ -211,6 +211,7 @@ impl Line {
             consumer: self.place.consumer.as_str().into(),
             filter,
             created: self.place.made.clone(),
+            own: self.place.own,
             reach: self.reach.clone(),
             most,
             waiting: 0,

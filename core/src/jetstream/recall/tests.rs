@@ -91,6 +91,7 @@ fn known(reach: Reach) -> Known {
         consumer: "billing".into(),
         filter: "orders.>".into(),
         created: Some(TIME.into()),
+        own: false,
         reach,
         most: 4,
         waiting: 0,
@@ -177,6 +178,20 @@ fn what_another_process_may_have_is_left_alone() {
     // More was delivered than was asked for here.
     let (lost, result) = Server::new(7, 8).recall(known(Reach::new(at(2, 2))));
     assert_eq!((lost, finding(&result)), (Vec::new(), Finding::Shared));
+}
+
+#[test]
+fn a_consumer_that_nobody_else_knows_of_is_never_taken_for_shared() {
+    let own = Known {
+        own: true,
+        ..known(Reach::new(at(2, 2)))
+    };
+    let mut server = Server::new(7, 8);
+    for (waiting, found) in [(1, Finding::Unclear), (0, Finding::Lost { count: 5 })] {
+        server.waiting = waiting;
+        let (_, result) = server.recall(own.clone());
+        assert_eq!(finding(&result), found);
+    }
 }
 
 #[test]
