@@ -200,7 +200,7 @@ impl Driver {
         match outcome {
             _ if self.hire.is_some() => {}
             Outcome::Ack | Outcome::Settled => self.counts.add::<HANDLED>(1),
-            Outcome::Failed { .. } | Outcome::Unconfirmed { .. } => self.counts.add::<FAILED>(1),
+            Outcome::Failed { .. } => self.counts.add::<FAILED>(1),
             _ => {}
         }
     }

@@ -164,7 +164,8 @@ impl Settle {
         self.settle(match &result {
             Ok(()) if self.reply.is_none() => Outcome::Ack,
             Ok(()) => Outcome::Settled,
-            Err(error) => Outcome::Unconfirmed {
+            Err(error) => Outcome::Failed {
+                retry_after: None,
                 error: error.to_string().into(),
             },
         });
