@@ -12,13 +12,13 @@ impl<T: Clone> Delivery<T> {
     /// Gives back a message that ran.
     pub(super) fn give_back(&mut self, now: Time, id: Id, after: Option<Duration>) {
         if self.stopping {
-            let mut next = Some(id);
+            // One that came late is behind what ran already.
+            let (mut given, mut next) = (Vec::new(), Some(id));
             while let Some(id) = next {
                 next = self.keyed.behind(id);
-                if let Some(held) = self.remove(id) {
-                    self.nak(held.reply, after);
-                }
+                given.extend(self.remove(id));
             }
+            self.give_back_all(given, after);
             return;
         }
         let keyless = self.keyed.key(id).is_none();

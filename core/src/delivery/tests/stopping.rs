@@ -55,6 +55,19 @@ fn a_failure_while_stopping_takes_its_successors_along_with_its_delay() {
 }
 
 #[test]
+fn what_came_late_is_given_back_before_what_ran_already() {
+    let mut delivery = Delivery::new(config(10));
+    let first = give(&mut delivery, 0, message(5, Some(1), 1));
+    for seq in [3, 7] {
+        delivery.handle(at(0), message(seq, Some(1), 2));
+    }
+    delivery.handle(at(1), Input::Stop);
+    let then = done(&mut delivery, 2, first.jobs[0].id, failed(None));
+    let given: Vec<_> = then.sent.iter().map(|sent| sent.0).collect();
+    assert_eq!(given, [3, 5, 7]);
+}
+
+#[test]
 fn a_job_that_nobody_started_can_be_taken_back() {
     let (mut delivery, jobs) = with(&[Some(1), Some(1), None]);
     assert!(delivery.take_back(jobs[0].id));
