@@ -166,6 +166,9 @@ pub struct Pull {
     round: u64,
     /// No pull before this.
     retry_at: Time,
+    /// When each of the pulls is over whose inbox was given up. The server ends them with
+    /// its subscription, unless the connection is lost before.
+    left: Vec<Time>,
     /// When each of the pulls is over that were lost before they ended.
     lingering: VecDeque<Time>,
     outputs: VecDeque<Output>,
@@ -194,6 +197,7 @@ impl Pull {
             failures: 0,
             round: 0,
             retry_at: Time::ZERO,
+            left: Vec::new(),
             lingering: VecDeque::new(),
             outputs: VecDeque::new(),
         }
@@ -204,6 +208,7 @@ impl Pull {
         match input {
             Input::Connected => {
                 self.connected = true;
+                self.left.clear();
                 self.restart();
             }
             Input::Disconnected => {
@@ -212,6 +217,7 @@ impl Pull {
             }
             Input::Left => {
                 self.connected = false;
+                self.left.extend(self.owed.overs());
                 self.owed.void();
             }
             Input::Restart => self.restart(),
@@ -372,15 +378,16 @@ impl Pull {
     /// What is owed does not come any more, whatever the server believes.
     fn lose(&mut self, now: Time) {
         self.lingering.retain(|over| *over > now);
+        self.lingering.extend(self.left.drain(..));
         self.lingering.extend(self.owed.overs());
         let beyond = self.lingering.len().saturating_sub(MAX_LINGERING);
         self.lingering.drain(..beyond);
         self.owed.void();
     }
 
+    /// What is owed stays: a pull that was tried meanwhile may wait at the server.
     fn restart(&mut self) {
         self.gone = false;
-        self.owed.void();
         self.failures = 0;
         self.retry_at = Time::ZERO;
     }
