@@ -19,8 +19,7 @@ const WORDS: usize = 64;
 impl Feed {
     /// Asks for nothing more, and ends the inbox without losing what is on its way.
     /// Nothing is given back before it has ended: what pulls still owe would come here
-    /// again. Returns what was held back, and when its
-    /// lease began.
+    /// again. Returns what was held back, and when its lease began.
     pub(in super::super) fn stop(&mut self, now: Time) -> Vec<(Time, Meta, Message)> {
         self.pulling(now, pull::Input::Stop);
         match self.phase {
