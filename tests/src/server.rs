@@ -22,6 +22,7 @@ use crate::target::TempFolder;
 mod binary;
 mod builder;
 mod cluster;
+mod ports;
 mod process;
 mod shared;
 
@@ -71,13 +72,17 @@ impl Server {
     }
 
     fn launched(binary: ServerBinary, settings: Builder) -> Result<Self, Failure> {
+        let port = match settings.port {
+            Some(port) => port,
+            None => ports::free_port()?,
+        };
         let server = Self {
             folder: TempFolder::new("nats")?,
             binary,
             settings,
             running: Mutex::new(Running {
                 process: None,
-                port: 0,
+                port,
                 monitoring: 0,
             }),
         };

@@ -13,8 +13,8 @@ pub struct Builder {
     name: String,
     jetstream: Option<String>,
     extra: String,
-    /// 0: any free one.
-    port: u16,
+    /// Without one: any free one.
+    pub(super) port: Option<u16>,
 }
 
 impl Builder {
@@ -24,7 +24,7 @@ impl Builder {
             name: "test".to_owned(),
             jetstream: Some("max_memory_store: 256MB\nmax_file_store: 1GB".to_owned()),
             extra: String::new(),
-            port: 0,
+            port: None,
         }
     }
 
@@ -63,7 +63,7 @@ impl Builder {
 
     /// Listens on this port.
     pub(super) fn port(mut self, port: u16) -> Self {
-        self.port = port;
+        self.port = Some(port);
         self
     }
 
@@ -80,18 +80,14 @@ impl Builder {
     }
 
     /// The configuration of a server that keeps its things in `folder` and listens
-    /// on `port`; 0 leaves the choice to it.
+    /// on `port`.
     pub(super) fn configuration(&self, folder: &Path, port: u16) -> String {
-        let listen = match (port, self.port) {
-            (0, 0) => "-1".to_owned(),
-            (0, port) | (port, _) => port.to_string(),
-        };
         let jetstream = self.jetstream.as_ref().map(|lines| {
             let store = folder.join("jetstream");
             format!("jetstream {{\nstore_dir: {store:?}\n{lines}\n}}\n")
         });
         format!(
-            "server_name: {:?}\nlisten: \"127.0.0.1:{listen}\"\nhttp: \"127.0.0.1:-1\"\n\
+            "server_name: {:?}\nlisten: \"127.0.0.1:{port}\"\nhttp: \"127.0.0.1:-1\"\n\
              ports_file_dir: {:?}\n{}{}",
             self.name,
             folder.join("ports"),

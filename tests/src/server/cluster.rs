@@ -1,10 +1,10 @@
 //! Several servers that replicate for each other.
 
-use std::net::TcpListener;
 use std::time::Instant;
 
+use super::ports::free_ports;
 use super::{Builder, PATIENCE, Server, pause};
-use crate::failure::{Doing as _, Failure};
+use crate::failure::Failure;
 
 /// Where nobody listens.
 const NOWHERE: &str = "127.0.0.1:1";
@@ -130,19 +130,4 @@ impl Cluster {
 
 fn route(address: &str) -> String {
     format!("\"nats-route://{address}\"")
-}
-
-/// Ports that nobody listens on: bound all at once, so that they differ, and
-/// given back.
-fn free_ports(count: usize) -> Result<Vec<u16>, Failure> {
-    let what = "looking for free ports";
-    let listeners = (0..count)
-        .map(|_| TcpListener::bind("127.0.0.1:0"))
-        .collect::<Result<Vec<_>, _>>()
-        .doing(what)?;
-    listeners
-        .iter()
-        .map(|listener| listener.local_addr().map(|address| address.port()))
-        .collect::<Result<_, _>>()
-        .doing(what)
 }
