@@ -168,8 +168,11 @@ async fn ready(
         }
         match provisioning::consumer(bus, wanted.clone()).await {
             Ok(ready) => {
+                let mut fresh = false;
                 if let Some(event) = ready.event {
                     provisioning::tell_consumer(bus, &stream, &wanted.name, &event);
+                    fresh = event.outcome == provision::Outcome::Created
+                        && ready.info.delivered.consumer_seq == 0;
                 }
                 let request = bus.api.next_messages(&wanted.stream, &wanted.name);
                 let place = Place {
@@ -178,6 +181,7 @@ async fn ready(
                     created,
                     own: !wanted.durable,
                     others: ready.info.num_waiting > 0,
+                    fresh,
                     settled: ready.info.settled(),
                     delivered: ready.info.delivered,
                     made: ready.info.created,

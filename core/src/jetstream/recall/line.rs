@@ -29,6 +29,8 @@ pub struct Place {
     pub own: bool,
     /// Whether others wait for its messages.
     pub others: bool,
+    /// Whether it was made here just now, and had delivered nothing yet.
+    pub fresh: bool,
     /// Everything up to this sequence is settled.
     pub settled: u64,
     /// The last delivery.
@@ -227,12 +229,30 @@ impl Line {
         self.doubt = false;
         self.stale = false;
         self.alone = 0;
-        let others = matches!(recalled.finding, Finding::Shared | Finding::Another);
+        let known = recalled.created == self.place.made && self.is_ours(&self.place);
+        let others = match recalled.finding {
+            Finding::Shared => true,
+            Finding::Another => !known,
+            Finding::Whole | Finding::Lost { .. } | Finding::Unclear => false,
+        };
         self.elsewhere = (others || self.asks()).then_some(recalled.to.stream_seq);
         self.settled(recalled.settled);
         self.shared = recalled.finding == Finding::Shared;
         self.seen |= self.shared;
         self.place.made.clone_from(&recalled.created);
+    }
+
+    /// The other consumer that a recall found is this one.
+    pub fn found(&mut self, place: &Place) {
+        if self.is_ours(place) {
+            self.elsewhere = None;
+        }
+    }
+
+    /// Whether what it has delivered came here: it was made here, and nobody else was ever
+    /// seen.
+    const fn is_ours(&self, place: &Place) -> bool {
+        place.fresh && !place.others && !self.seen
     }
 
     /// It cannot be known what was lost: the server refused, or did not answer (`None`). A

@@ -36,6 +36,7 @@ impl Feed {
         stream.repair = None;
         match result {
             Ok(place) if place.made == stream.line.place().made => {
+                stream.line.found(&place);
                 stream.pull.handle(now, pull::Input::Restart);
             }
             Ok(place) => {

@@ -394,3 +394,34 @@ fn what_came_beyond_a_gap_comes_again_from_the_next_consumer() {
     assert!(line.not_recalled(Some(&gone())));
     assert_eq!(line.floor(None), 3);
 }
+
+#[test]
+fn what_a_consumer_made_here_has_delivered_came_here_unless_others_were_seen() {
+    let another = Recalled {
+        settled: 2,
+        ..recalled(4, Finding::Another)
+    };
+    let fresh = Place {
+        fresh: true,
+        ..place(0)
+    };
+    let mut line = Line::new(place(2));
+    line.recalled(&another);
+    assert_eq!(line.floor(Some(7)), 3);
+    line.found(&place(0));
+    assert_eq!(line.floor(Some(7)), 3, "somebody else may have made it");
+    line.found(&fresh);
+    assert_eq!(line.floor(Some(7)), 7);
+    // Also when that was known before.
+    line.renew(Place {
+        made: another.created.clone(),
+        ..fresh.clone()
+    });
+    line.recalled(&another);
+    assert_eq!(line.floor(Some(7)), 7);
+    // Beside others it may be theirs.
+    receive(&mut line, 6, false);
+    line.recalled(&another);
+    line.found(&fresh);
+    assert_eq!(line.floor(Some(7)), 3);
+}
