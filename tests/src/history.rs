@@ -34,7 +34,7 @@ pub mod verdict;
 mod writers;
 
 use record::History;
-use verdict::{Verdict, Violation};
+use verdict::Verdict;
 
 pub use run::run;
 
@@ -104,38 +104,6 @@ impl Report {
             text += &self.history.of(key);
         }
         text
-    }
-
-    /// The violations that nobody was told of.
-    ///
-    /// Over a connection that holds, what servers lose among themselves when one of them
-    /// stands still looks to a reader like what others were given, and it may handle a key
-    /// out of order. It says then that its consumer is shared, though nobody else reads it.
-    #[must_use]
-    pub fn silent(&self) -> Vec<&Violation> {
-        let violations = self.verdict.violations.iter();
-        violations.filter(|one| !self.is_told(one)).collect()
-    }
-
-    fn is_told(&self, violation: &Violation) -> bool {
-        let Violation::HandledOutOfOrder(_, group) = violation else {
-            return false;
-        };
-        let alone = run::GROUPS
-            .iter()
-            .find(|(name, readers)| name == group && readers.len() == 1);
-        let Some((_, [reader])) = alone else {
-            return false;
-        };
-        let read = run::GROUPS
-            .iter()
-            .filter(|(_, readers)| readers.contains(reader));
-        let shared = read.filter(|(_, readers)| readers.len() > 1).count();
-        let news = self.news.iter();
-        let told = news
-            .filter(|(_, bus, news)| bus == reader && matches!(news, News::SharedConsumer { .. }));
-        // Each subscription says so once, and some are right.
-        told.count() > shared
     }
 }
 

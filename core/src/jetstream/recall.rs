@@ -11,9 +11,10 @@
 //! not above the delivered.
 //!
 //! Only who reads the consumer alone can tell: what another process was given looks
-//! the same. Another is there when pulls wait that nobody here made, or when more was
-//! delivered than was asked for here. Pulls of a connection of which the server has not
-//! noticed the end wait too, and take what they can: nothing is decided while they do.
+//! the same. Another is there when pulls wait that nobody here made, when more was
+//! delivered than was asked for here, or when it [says so](readers). Pulls of a
+//! connection of which the server has not noticed the end wait too, and take what they
+//! can: nothing is decided while they do.
 //!
 //! A machine of requests and answers: send what [`Recall::poll`] asks for and hand in
 //! the answer, until it is done.
@@ -21,6 +22,7 @@
 mod beyond;
 mod line;
 mod reach;
+pub mod readers;
 
 use crate::jetstream::ack::Meta;
 use crate::jetstream::admin::{
@@ -33,6 +35,7 @@ use crate::{Message, Subject};
 pub use self::beyond::Beyond;
 pub use self::line::{Line, Place};
 pub use self::reach::Reach;
+use self::readers::Company;
 
 /// What is known here when a connection broke.
 #[derive(Clone, Debug)]
@@ -49,6 +52,9 @@ pub struct Known {
     /// Whether nobody else can know of the consumer: whatever pulls wait are of
     /// connections that were lost here, and whatever was delivered was sent here.
     pub own: bool,
+    /// Whether something happened by which deliveries are lost. Else what did not come was
+    /// given to others, unless it is certain that there are none.
+    pub doubt: bool,
     /// What was received.
     pub reach: Reach,
     /// The most deliveries that can have been lost: more were not asked for.
@@ -64,6 +70,8 @@ pub struct Known {
 pub enum Output {
     /// Send this and hand in the answer.
     Request(Request),
+    /// Ask who else reads the consumer, and say it with [`Recall::company`].
+    Readers,
     /// A message was lost on its way.
     Lost(Box<Lost>),
     /// The end.
@@ -117,6 +125,8 @@ pub enum Finding {
 #[derive(Debug)]
 enum Step {
     Info,
+    /// Who else reads it.
+    Readers,
     /// A message that may be lost.
     Look,
     Done,
@@ -181,7 +191,21 @@ impl Recall {
                 }
                 Err(error) => self.out = Some(Output::Done(Err(error))),
             },
+            Step::Readers => self.step = Step::Readers,
             Step::Done => {}
+        }
+    }
+
+    /// Takes who else reads the consumer. Ignored unless that was asked.
+    pub fn company(&mut self, company: Company) {
+        if !matches!(self.step, Step::Readers) {
+            return;
+        }
+        self.step = Step::Done;
+        match company {
+            Company::Others => self.done(Finding::Shared),
+            Company::Unknown if !self.known.doubt => self.done(Finding::Shared),
+            Company::Nobody | Company::Unknown => self.look_on(),
         }
     }
 
@@ -213,7 +237,16 @@ impl Recall {
         if self.lost == 0 {
             return self.done(Finding::Whole);
         }
-        self.look(reach.at().stream_seq.saturating_add(1));
+        if self.known.own {
+            return self.look_on();
+        }
+        self.step = Step::Readers;
+        self.out = Some(Output::Readers);
+    }
+
+    /// Asks for the first message that may be lost.
+    fn look_on(&mut self) {
+        self.look(self.known.reach.at().stream_seq.saturating_add(1));
     }
 
     /// Asks for the next message that may be lost.

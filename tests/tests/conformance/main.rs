@@ -22,6 +22,7 @@ mod outcomes;
 mod predecessor;
 mod publish_options;
 mod publishing;
+mod readers;
 mod redriving;
 mod refusals;
 mod results;
@@ -152,6 +153,8 @@ jetbus_tests::conformance! {
     publishing::the_stored_event_is_the_legacy_envelope,
     publishing::what_cannot_be_handed_over_is_not_sent,
     publishing::without_a_connection_publishing_fails_when_told_so,
+    readers::what_a_reader_with_its_hands_full_has_stays_its_own,
+    readers::what_is_lost_over_a_connection_that_holds_comes_again_in_order,
     redriving::a_letter_that_could_not_be_removed_is_redriven_once,
     redriving::a_lost_consumer_of_redrives_is_made_again,
     redriving::a_redriven_event_goes_behind_what_its_key_has_in_hand,

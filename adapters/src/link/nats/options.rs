@@ -184,7 +184,9 @@ impl NatsOptions {
     }
 
     /// The first tokens of the subjects on which answers arrive; default `_INBOX`.
-    /// The account needs the right to subscribe below it.
+    /// The user needs the right to subscribe below it, and to publish to
+    /// `<prefix>.readers.>`, where the readers of a group, who share the prefix, ask each
+    /// other who is there.
     #[must_use]
     pub fn inbox_prefix(mut self, prefix: impl Into<String>) -> Self {
         self.inbox_prefix = prefix.into();

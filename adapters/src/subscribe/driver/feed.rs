@@ -2,6 +2,7 @@
 //! of both when the connection or the consumer is lost or the subscription ends.
 
 mod ending;
+mod readers;
 mod recalling;
 mod repair;
 mod watch;
@@ -16,6 +17,7 @@ use jetbus_core::jetstream::pull::{self, Pull, PullEvent, Received};
 use jetbus_core::jetstream::recall::{Beyond, Line, Place};
 use jetbus_core::{Message, Outbound, Subject, Time};
 
+use self::readers::Readers;
 pub(super) use self::recalling::Missing;
 use self::recalling::Moved;
 use self::repair::repairing;
@@ -34,7 +36,8 @@ pub(super) struct Feed {
     stream: Option<Pulled>,
     inbox: Option<Box<dyn Inbox>>,
     phase: Phase,
-    /// Pulls on their way to the link. Good for one connection only.
+    /// Pulls, and answers to other readers, on their way to the link. Good for one
+    /// connection only.
     pulls: VecDeque<Outbound>,
     /// The most messages that are asked for at once. The server may send twice as many,
     /// when it answers pulls that were believed lost.
@@ -51,6 +54,8 @@ struct Pulled {
     line: Line,
     /// Received beyond a gap.
     held: Beyond,
+    /// The others who read the consumer, if others can know of it.
+    readers: Option<Readers>,
     /// Whether it was connected before.
     begun: bool,
     /// Its stream was made again, and nobody was told yet.
@@ -117,10 +122,18 @@ impl Feed {
                     heartbeat: consumer::HEARTBEAT,
                     max_batch: window,
                 };
+                let readers = match place.own {
+                    true => None,
+                    false => {
+                        let joined = Readers::join(bus, &place.stream, &place.consumer);
+                        Some(joined.await.map_err(SubscribeError::Link)?)
+                    }
+                };
                 let pulled = Pulled {
                     pull: Pull::new(config, bus.random()),
                     line: Line::new(place.clone()),
                     held: Beyond::new(wanted.ack_wait),
+                    readers,
                     begun: false,
                     replaced: false,
                     watch: Watch::new(bus.random()),
@@ -212,6 +225,17 @@ impl Feed {
                 false => pull::Input::Resume,
             },
         );
+    }
+
+    /// Answers others who ask whether they read the consumer alone.
+    pub(super) fn answer(&mut self, cx: &mut Context<'_>) {
+        if let Some(Pulled {
+            readers: Some(readers),
+            ..
+        }) = &mut self.stream
+        {
+            readers.answer(&mut self.pulls, cx);
+        }
     }
 
     fn pulling(&mut self, now: Time, input: pull::Input) {

@@ -13,6 +13,9 @@ use crate::{Message, Outbound, Subject};
 /// After how many deliveries in a row a consumer is no longer taken for shared.
 const ALONE: u64 = 1_000;
 
+/// The most deliveries in a row after which the other readers are asked again.
+const LONGEST: u64 = 1_000_000;
+
 /// Where a consumer stands.
 #[derive(Clone, Debug, Default)]
 pub struct Place {
@@ -65,10 +68,13 @@ pub struct Line {
     told: bool,
     /// Deliveries in a row since another process got one.
     alone: u64,
+    /// After how many of these other readers are asked about a gap that nothing explains;
+    /// before that it is taken for a sign of others.
+    enough: u64,
     /// What still comes is of a consumer that is no more.
     stale: bool,
-    /// The connection broke, or another server may serve the consumer than before: some
-    /// deliveries that were counted may never come.
+    /// The connection broke, the inbox dropped some, or another server may serve the
+    /// consumer than before: some deliveries that were counted may never come.
     doubt: bool,
     /// From here on deliveries may be missing of which no recall could tell, or that were
     /// dropped with their consumer.
@@ -92,6 +98,7 @@ impl Line {
             seen: false,
             told: false,
             alone: 0,
+            enough: 0,
             place,
             reply: None,
             stale: false,
@@ -121,7 +128,9 @@ impl Line {
     /// has said which.
     ///
     /// Over a connection that held since the last recall and drops nothing, a gap is what
-    /// others were given, as long as one server serves the consumer.
+    /// others were given, as long as one server serves the consumer; or servers have lost
+    /// it among themselves. The others are asked which, but not again and again: not all
+    /// who read may answer.
     pub fn received(&mut self, meta: &Meta, message: &Message, dropped: bool) -> bool {
         // Whichever consumer it is from: it is here.
         self.returned.remove(&meta.stream_seq);
@@ -133,7 +142,8 @@ impl Line {
             self.reply = message.reply.as_ref().map(|reply| reply.as_str().into());
         }
         let gap = self.reach.is_gap(meta);
-        if gap && self.loses(dropped) {
+        self.doubt |= dropped;
+        if gap && (self.loses() || self.asks_readers()) {
             self.reach.hold(meta);
             return true;
         }
@@ -148,34 +158,51 @@ impl Line {
         false
     }
 
+    /// Whether other readers are to be asked about a gap that nothing explains.
+    fn asks_readers(&mut self) -> bool {
+        let asked = !self.reach.beyond().is_empty();
+        let asks = !self.shared && (asked || self.alone >= self.enough);
+        if asks && !asked {
+            self.enough = (self.enough * 2).clamp(ALONE, LONGEST);
+        }
+        asks
+    }
+
     /// Whether a heartbeat says that not all has come which was sent before it, and a
     /// recall has to say what; `dropped` as above.
-    #[must_use]
-    pub fn lacks(&self, word: &Message, dropped: bool) -> bool {
+    pub fn lacks(&mut self, word: &Message, dropped: bool) -> bool {
+        self.doubt |= dropped;
         let Some(last) = word.headers.get("Nats-Last-Consumer") else {
             return false;
         };
         let last = last.parse().unwrap_or(0);
-        self.loses(dropped) && !self.stale && self.reach.lacks(last)
+        self.loses() && !self.stale && self.reach.lacks(last)
     }
 
     /// Whether what did not come was lost, and is not what others were given.
-    const fn loses(&self, dropped: bool) -> bool {
-        self.place.own || (dropped || self.doubt) && !self.shared
+    const fn loses(&self) -> bool {
+        self.place.own || self.doubt && !self.shared
     }
 
     /// The connection broke. What comes before the next recall may leave out what was on
     /// its way.
     pub const fn broke(&mut self) {
+        self.doubts();
+    }
+
+    const fn doubts(&mut self) {
         self.doubt = true;
+        self.enough = 0;
     }
 
     /// News of the pulls: the consumer's server may be another one from now on.
     pub const fn heard(&mut self, event: &PullEvent) {
-        self.doubt |= matches!(
+        if matches!(
             event,
             PullEvent::LeaderChanged | PullEvent::ConsumerMissing | PullEvent::Silent { .. }
-        );
+        ) {
+            self.doubts();
+        }
     }
 
     /// Whether others may have something unsettled, so that the server is to be asked from
@@ -214,6 +241,7 @@ impl Line {
             filter,
             created: self.place.made.clone(),
             own: self.place.own,
+            doubt: self.doubt,
             reach: self.reach.clone(),
             most,
             waiting: 0,

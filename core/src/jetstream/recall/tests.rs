@@ -10,6 +10,7 @@ const TIME: &str = "2026-01-02T03:04:05Z";
 struct Server {
     delivered: Position,
     waiting: u64,
+    company: Company,
     log: Vec<String>,
 }
 
@@ -18,6 +19,7 @@ impl Server {
         Self {
             delivered: at(consumer_seq, stream_seq),
             waiting: 0,
+            company: Company::Nobody,
             log: Vec::new(),
         }
     }
@@ -51,6 +53,7 @@ impl Server {
         loop {
             match recall.poll().expect("a request or the end") {
                 Output::Request(request) => recall.handle(&self.answer(&request)),
+                Output::Readers => recall.company(self.company),
                 Output::Lost(message) => lost.push(*message),
                 Output::Done(result) => return (lost, result),
             }
@@ -92,6 +95,7 @@ fn known(reach: Reach) -> Known {
         filter: "orders.>".into(),
         created: Some(TIME.into()),
         own: false,
+        doubt: true,
         reach,
         most: 4,
         waiting: 0,
@@ -181,12 +185,46 @@ fn what_another_process_may_have_is_left_alone() {
 }
 
 #[test]
+fn nothing_is_given_back_where_others_say_that_they_are_there() {
+    let lost = Finding::Lost { count: 3 };
+    for (company, doubt, found) in [
+        (Company::Others, true, Finding::Shared),
+        (Company::Others, false, Finding::Shared),
+        (Company::Nobody, true, lost),
+        (Company::Nobody, false, lost),
+        // Who hears nothing knows no more than what happened.
+        (Company::Unknown, true, lost),
+        (Company::Unknown, false, Finding::Shared),
+    ] {
+        let mut server = Server::new(5, 8);
+        server.company = company;
+        let known = Known {
+            doubt,
+            ..known(Reach::new(at(2, 2)))
+        };
+        let (given_back, result) = server.recall(known);
+        assert_eq!(finding(&result), found, "{company:?}, {doubt}");
+        assert_eq!(given_back.is_empty(), found == Finding::Shared);
+    }
+}
+
+#[test]
+fn what_was_not_asked_is_not_taken_in() {
+    let mut recall = Recall::new(Api::default(), known(Reach::default()));
+    recall.company(Company::Others);
+    assert!(matches!(recall.poll(), Some(Output::Request(_))));
+    recall.company(Company::Others);
+    assert_eq!(recall.poll(), None);
+}
+
+#[test]
 fn a_consumer_that_nobody_else_knows_of_is_never_taken_for_shared() {
     let own = Known {
         own: true,
         ..known(Reach::new(at(2, 2)))
     };
     let mut server = Server::new(7, 8);
+    server.company = Company::Others;
     for (waiting, found) in [(1, Finding::Unclear), (0, Finding::Lost { count: 5 })] {
         server.waiting = waiting;
         let (_, result) = server.recall(own.clone());

@@ -47,7 +47,9 @@ impl Course {
 /// Two excuses. Where processes share a group, or came one after the other, the earlier
 /// event had not come here when the later one did. The server had delivered it before,
 /// for it delivers in order: whether another process has it, or it was lost on its way,
-/// nobody here can know. Or it was given back, did not come again in time, and the bus
+/// nobody here can know. It had not come either if it waited here for what was missing
+/// before it when the consumer was deleted: from the next one it may go to another
+/// process. Or it was given back, did not come again in time, and the bus
 /// told so.
 pub(super) fn order(history: &History, runs: &[Run<'_>], found: &mut Vec<Violation>) {
     let passages = Passages::of(history);
@@ -130,7 +132,9 @@ pub(super) fn order(history: &History, runs: &[Run<'_>], found: &mut Vec<Violati
                     sequence: *sequence,
                 });
                 let missing = || {
-                    (group.shared || drained) && passages.missing(*subscription, &earlier, &later)
+                    let started = late.started.map(|(started, _)| started);
+                    (group.shared || drained)
+                        && passages.missing(*subscription, &earlier, started, &later)
                 };
                 before && !together && !missing()
             });
@@ -151,35 +155,56 @@ pub(super) fn order(history: &History, runs: &[Run<'_>], found: &mut Vec<Violati
 struct Passages {
     arrived: BTreeMap<Passage, Vec<usize>>,
     began: BTreeMap<u64, usize>,
+    deleted: BTreeMap<String, BTreeSet<usize>>,
 }
 
 impl Passages {
     fn of(history: &History) -> Self {
         let mut arrived: BTreeMap<_, Vec<_>> = BTreeMap::new();
         let mut began = BTreeMap::new();
+        let mut deleted: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
         for (place, (_, entry)) in history.entries.iter().enumerate() {
             match entry {
                 Entry::Arrived(passage) => {
                     arrived.entry(passage.clone()).or_default().push(place);
                 }
                 Entry::Subscribing { subscription, .. } => _ = began.insert(*subscription, place),
+                Entry::Deleted { consumer } => {
+                    deleted.entry(consumer.clone()).or_default().insert(place);
+                }
                 _ => {}
             }
         }
-        Self { arrived, began }
+        Self {
+            arrived,
+            began,
+            deleted,
+        }
     }
 
-    /// Whether a message had not come to a subscription when a later one did.
-    fn missing(&self, subscription: u64, earlier: &Passage, later: &Passage) -> bool {
+    /// Whether a message, which `started` to be handled then, had not come to a subscription
+    /// when a later one did, or had only come from a consumer that was deleted before both.
+    fn missing(
+        &self,
+        subscription: u64,
+        earlier: &Passage,
+        started: Option<usize>,
+        later: &Passage,
+    ) -> bool {
         let began = self.began.get(&subscription).copied().unwrap_or(0);
-        let first = |passage| {
+        let first = |passage, since| {
             let places = self.arrived.get(passage).into_iter().flatten();
-            places.copied().find(|place| *place >= began)
+            places.copied().find(|place| *place >= since)
         };
-        let Some(place) = first(later) else {
+        let Some(place) = first(later, began) else {
             return false;
         };
-        first(earlier).is_none_or(|first| first > place)
+        let deleted = self.deleted.get(&earlier.consumer).into_iter();
+        let deleted = deleted.flat_map(|deleted| deleted.range(..place)).last();
+        // What is handled is known here, whatever becomes of its consumer.
+        let deleted = deleted.filter(|deleted| started.is_none_or(|started| started > **deleted));
+        let since = deleted.map_or(began, |deleted| began.max(*deleted));
+        first(earlier, since).is_none_or(|first| first > place)
     }
 }
 

@@ -262,6 +262,28 @@ fn an_event_that_another_process_may_have_is_excused() {
     let mut early = changed(swapped);
     early.groups[0].shared = true;
     assert_eq!(check(&early).len(), 1);
+    // What waited when its consumer was deleted may go elsewhere, but not what was handled.
+    let deleted = || Entry::Deleted {
+        consumer: "c".into(),
+    };
+    for (place, found) in [(8, 1), (9, 0), (10, 1)] {
+        let mut gone = changed(|entries| {
+            swapped(entries);
+            entries.insert(place, deleted());
+        });
+        gone.groups[0].shared = true;
+        assert_eq!(check(&gone).len(), found, "{place}");
+    }
+    let mut handled = changed(|entries| {
+        swapped(entries);
+        let started = entries.remove(12);
+        entries.insert(9, started);
+        entries.insert(10, deleted());
+    });
+    handled.groups[0].shared = true;
+    let found = check(&handled);
+    let is_order = |one: &Violation| matches!(one, Violation::OutOfOrder { .. });
+    assert!(found.iter().any(is_order), "{found:?}");
 }
 
 #[test]

@@ -8,12 +8,14 @@ use bytes::Bytes;
 use jetbus_core::jetstream::ack::Meta;
 use jetbus_core::jetstream::admin::{AdminError, Request};
 use jetbus_core::jetstream::pull;
+use jetbus_core::jetstream::recall::readers::Company;
 use jetbus_core::jetstream::recall::{Finding, Known, Lost, Output, Recall, Recalled};
 use jetbus_core::{Message, Subject, Time};
 
 use super::super::super::consumer::Source;
 use super::super::super::delivery::Item;
 use super::super::super::lanes::Lanes;
+use super::readers::{Asker, Readers};
 use super::{Feed, Phase};
 use crate::bus::{Inner, NoAnswer};
 use crate::link::{Inbox, LinkError};
@@ -68,7 +70,8 @@ impl Feed {
         let filter = wanted.filters.first().cloned().unwrap_or_default();
         let known = stream.line.known(filter, self.window.saturating_mul(2));
         let lingering = stream.pull.lingering(now).collect();
-        let recall = moved(Arc::clone(&self.bus), known, lingering, self.events);
+        let asker = stream.readers.as_ref().map(Readers::asker);
+        let recall = moved(Arc::clone(&self.bus), known, asker, lingering, self.events);
         self.phase = Phase::Recalling(Box::pin(recall));
     }
 
@@ -124,6 +127,8 @@ impl Feed {
             }
         }
         stream.pull.moved(moved.name);
+        // What was held back and what was lost take their places first.
+        stream.pull.handle(now, pull::Input::Free(0));
         stream.pull.handle(now, pull::Input::Connected);
         Poll::Ready(Some(Found {
             missing: moved.missing,
@@ -137,6 +142,7 @@ impl Feed {
 async fn moved(
     bus: Arc<Inner>,
     mut known: Known,
+    asker: Option<Asker>,
     lingering: Vec<Time>,
     events: bool,
 ) -> Option<Moved> {
@@ -159,7 +165,7 @@ async fn moved(
     loop {
         let now = bus.runtime.now();
         known.waiting = lingering.iter().filter(|over| **over > now).count();
-        moved.recalled = recall(&bus, known.clone(), by, |lost| {
+        moved.recalled = recall(&bus, known.clone(), asker.as_ref(), by, |lost| {
             let message = Message {
                 subject: lost.message.subject,
                 reply: None,
@@ -200,6 +206,7 @@ async fn moved(
 async fn recall(
     bus: &Inner,
     known: Known,
+    asker: Option<&Asker>,
     by: Time,
     mut lose: impl FnMut(Lost),
 ) -> Result<Recalled, NotRecalled> {
@@ -210,6 +217,10 @@ async fn recall(
                 let answer = ask(bus, &request, by).await;
                 recall.handle(&answer.ok_or(NotRecalled::NoAnswer)?);
             }
+            Output::Readers => recall.company(match asker {
+                Some(asker) => asker.ask(bus).await,
+                None => Company::Unknown,
+            }),
             Output::Lost(lost) => lose(*lost),
             Output::Done(result) => return result.map_err(NotRecalled::Refused),
         }

@@ -48,7 +48,7 @@ fn receive(line: &mut Line, consumer_seq: u64, dropped: bool) -> bool {
 }
 
 /// Whether a heartbeat leads to a recall that says how far deliveries have come.
-fn lacks(line: &Line, consumer_seq: u64, dropped: bool) -> bool {
+fn lacks(line: &mut Line, consumer_seq: u64, dropped: bool) -> bool {
     let mut headers = Headers::default();
     headers
         .insert("Nats-Last-Consumer", &consumer_seq.to_string())
@@ -88,25 +88,65 @@ fn nak(stream_seq: u64, consumer: &str) -> Outbound {
 }
 
 #[test]
-fn a_gap_is_what_others_were_given_and_is_told_once() {
+fn a_gap_is_asked_about_and_that_there_are_others_is_told_once() {
     let mut line = Line::new(place(2));
     for seq in [3, 3, 2, 4] {
         assert!(!receive(&mut line, seq, false));
     }
-    assert!(!lacks(&line, 9, false), "what others were given counts too");
+    assert!(
+        !lacks(&mut line, 9, false),
+        "what others were given counts too"
+    );
     assert!(!line.is_shared() && !line.turned_shared());
-    assert!(!receive(&mut line, 7, false));
+    assert!(receive(&mut line, 7, false), "others are asked about it");
+    assert!(receive(&mut line, 8, false), "what follows is held, too");
+    assert!(!line.is_shared() && !line.turned_shared());
+    assert!(
+        !line.known(String::new(), 1).doubt,
+        "nothing was seen to fail"
+    );
+    line.recalled(&recalled(8, Finding::Shared));
     assert!(line.is_shared() && line.turned_shared());
     assert!(!receive(&mut line, 10, false));
     assert!(!line.turned_shared(), "once");
 }
 
 #[test]
+fn who_may_not_answer_is_asked_ever_more_seldom() {
+    let mut line = Line::new(place(0));
+    let mut seq = 0;
+    let mut come = |line: &mut Line, skipped: u64, count: u64| {
+        seq += skipped;
+        let came = (0..count).map(|_| {
+            seq += 1;
+            receive(line, seq, false)
+        });
+        let held = came.filter(|held| *held).count();
+        if held > 0 {
+            line.recalled(&recalled(seq, Finding::Lost { count: skipped }));
+        }
+        held
+    };
+    assert_eq!(come(&mut line, 1, 1), 1, "at first at once");
+    assert_eq!(come(&mut line, 0, ALONE - 1), 0);
+    assert_eq!((come(&mut line, 1, 1), line.is_shared()), (0, true));
+    assert_eq!(come(&mut line, 0, ALONE), 0);
+    assert_eq!((come(&mut line, 1, 1), line.is_shared()), (1, false));
+    assert_eq!(come(&mut line, 0, ALONE * 2 - 1), 0);
+    assert_eq!((come(&mut line, 1, 1), line.is_shared()), (0, true));
+    assert_eq!(come(&mut line, 0, ALONE), 0);
+    // Something happened by which deliveries are lost, perhaps not only once.
+    line.heard(&PullEvent::LeaderChanged);
+    assert_eq!((come(&mut line, 1, 1), come(&mut line, 1, 1)), (1, 1));
+    assert_eq!((come(&mut line, 1, 1), line.is_shared()), (0, true));
+}
+
+#[test]
 fn what_an_inbox_dropped_was_lost() {
     let mut line = Line::new(place(2));
     assert!(!receive(&mut line, 3, true));
-    assert!(!lacks(&line, 3, true));
-    assert!(lacks(&line, 4, true));
+    assert!(!lacks(&mut line, 3, true));
+    assert!(lacks(&mut line, 4, true));
     assert!(receive(&mut line, 5, true));
     assert!(receive(&mut line, 6, true), "what follows is held, too");
     assert!(!line.is_shared() && !line.turned_shared());
@@ -122,20 +162,21 @@ fn a_gap_after_a_change_of_the_server_leads_to_a_recall() {
         let mut line = Line::new(place(2));
         line.heard(&event);
         assert!(!receive(&mut line, 3, false), "{event:?}");
-        assert!(lacks(&line, 4, false), "{event:?}");
+        assert!(lacks(&mut line, 4, false), "{event:?}");
         assert!(receive(&mut line, 5, false), "{event:?}");
         assert!(!line.is_shared() && !line.turned_shared(), "{event:?}");
         line.recalled(&recalled(5, Finding::Lost { count: 1 }));
-        // One server serves it again.
-        assert!(!receive(&mut line, 7, false), "{event:?}");
-        assert!(line.is_shared(), "{event:?}");
+        assert!(
+            !line.known(String::new(), 1).doubt,
+            "one server serves it again"
+        );
     }
     let mut line = Line::new(place(2));
     line.heard(&PullEvent::Refused {
         code: 409,
         description: "Exceeded MaxWaiting".into(),
     });
-    assert!(!receive(&mut line, 5, false));
+    assert!(!line.known(String::new(), 1).doubt);
 }
 
 #[test]
@@ -146,9 +187,10 @@ fn a_gap_after_the_connection_broke_is_no_sign_of_others() {
     line.broke();
     assert!(receive(&mut line, 5, false));
     assert!(!line.is_shared() && !line.turned_shared());
+    assert!(line.known(String::new(), 1).doubt);
     line.recalled(&recalled(5, Finding::Lost { count: 1 }));
-    assert!(!receive(&mut line, 7, false));
-    assert!(line.is_shared());
+    assert!(receive(&mut line, 7, false), "others are asked about it");
+    assert!(!line.known(String::new(), 1).doubt);
 }
 
 #[test]
@@ -158,7 +200,7 @@ fn what_others_may_have_is_never_recalled() {
         ..place(2)
     });
     line.heard(&PullEvent::LeaderChanged);
-    assert!(line.is_shared() && !lacks(&line, 9, true));
+    assert!(line.is_shared() && !lacks(&mut line, 9, true));
     assert!(!receive(&mut line, 5, true));
 }
 
@@ -168,7 +210,7 @@ fn of_a_consumer_of_its_own_everything_is_missed() {
         own: true,
         ..place(2)
     });
-    assert!(lacks(&line, 3, false));
+    assert!(lacks(&mut line, 3, false));
     assert!(receive(&mut line, 4, false));
     assert!(!line.turned_shared());
 }
@@ -176,7 +218,7 @@ fn of_a_consumer_of_its_own_everything_is_missed() {
 #[test]
 fn a_consumer_whose_deliveries_all_come_is_not_shared_any_more() {
     let mut line = Line::new(place(0));
-    receive(&mut line, 5, false);
+    line.recalled(&recalled(5, Finding::Shared));
     for seq in 6..5 + ALONE {
         receive(&mut line, seq, false);
     }
@@ -217,7 +259,7 @@ fn what_still_comes_of_the_consumer_before_counts_for_nothing() {
         made: Some("friday".into()),
         ..place(0)
     });
-    assert!(!receive(&mut line, 9, true) && !lacks(&line, 9, true));
+    assert!(!receive(&mut line, 9, true) && !lacks(&mut line, 9, true));
     let known = line.known("orders.*".into(), 7);
     assert_eq!((known.reach.at(), known.reply), (at(0), None));
     assert_eq!(known.created.as_deref(), Some("friday"));
@@ -244,7 +286,11 @@ fn a_recall_knows_what_was_received_and_the_form_of_replies() {
 fn a_consumer_that_is_made_again_starts_at_the_lowest_that_is_unsettled() {
     let mut line = Line::new(place(2));
     assert_eq!(line.floor(None), 5);
-    receive(&mut line, 5, false);
+    let shared = |to, settled| Recalled {
+        settled,
+        ..recalled(to, Finding::Shared)
+    };
+    line.recalled(&shared(5, 4));
     // What others were given is not known here.
     assert!(line.is_shared());
     assert_eq!(line.floor(Some(7)), 5);
@@ -302,7 +348,7 @@ fn a_consumer_that_is_made_again_starts_at_what_readers_before_left_unsettled() 
 #[test]
 fn what_others_were_given_is_asked_for_until_it_is_settled() {
     let mut line = Line::new(place(2));
-    receive(&mut line, 4, false);
+    line.recalled(&recalled(4, Finding::Shared));
     let unsettled = Recalled {
         settled: 5,
         ..recalled(4, Finding::Whole)
@@ -420,7 +466,7 @@ fn what_a_consumer_made_here_has_delivered_came_here_unless_others_were_seen() {
     line.recalled(&another);
     assert_eq!(line.floor(Some(7)), 7);
     // Beside others it may be theirs.
-    receive(&mut line, 6, false);
+    line.recalled(&recalled(6, Finding::Shared));
     line.recalled(&another);
     line.found(&fresh);
     assert_eq!(line.floor(Some(7)), 3);
