@@ -112,6 +112,7 @@ impl Hub {
         }
         self.scan(now);
         self.advance(now, cx);
+        again |= self.batches.had_enough();
         if again || self.slept(cx) {
             // Others run first; then on from here.
             cx.waker().wake_by_ref();

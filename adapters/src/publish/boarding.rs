@@ -163,8 +163,9 @@ impl Topic {
             let flight = Flight {
                 stream: Arc::clone(&stream),
                 subject: subject.clone(),
-                headers: letter.headers.clone(),
-                payload: letter.payload.clone(),
+                // The batch has them, and sends them again.
+                headers: Headers::new(),
+                payload: Bytes::new(),
                 began,
                 retry: publish::Flight::new(0, order, began, deadline, ready.dedupe_window),
                 refusal: None,

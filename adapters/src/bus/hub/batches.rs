@@ -25,6 +25,10 @@ use crate::link::Refused;
 use crate::publish::{Departing, Key, Member, Outcome, Way, refused};
 use crate::streams::{self, StreamEntry};
 
+/// How many messages of batches are handed over before the task lets others run: the
+/// first are on their way while the last are made.
+const PARTS: usize = 128;
+
 /// The batches that have not ended.
 #[derive(Debug, Default)]
 pub(super) struct Batches {
@@ -34,6 +38,8 @@ pub(super) struct Batches {
     heads: BTreeMap<u64, u64>,
     /// Where the reply subject of a message is written.
     reply: String,
+    /// How much more may be done in this round.
+    left: usize,
 }
 
 /// A batch that has not ended.
@@ -105,6 +111,16 @@ impl Batches {
     pub(super) fn deadline(&self) -> Option<Time> {
         let going = self.running.values().filter(|batch| batch.behind == 0);
         going.filter_map(|batch| batch.machine.deadline()).min()
+    }
+
+    /// Another round begins.
+    pub(super) const fn begin_round(&mut self) {
+        self.left = PARTS;
+    }
+
+    /// Whether this round has had its share, and there may be more to do.
+    pub(super) const fn had_enough(&self) -> bool {
+        self.left == 0
     }
 }
 
@@ -276,6 +292,9 @@ impl Hub {
 
     /// Does what the machines of the batches say; says whether that was anything.
     pub(super) fn advance_batches(&mut self, now: Time) -> bool {
+        if self.batches.had_enough() {
+            return false;
+        }
         let numbers: Vec<u64> = self
             .batches
             .running
@@ -286,6 +305,9 @@ impl Hub {
         let mut any = false;
         for number in numbers {
             any |= self.advance_batch(now, number);
+            if self.batches.had_enough() {
+                break;
+            }
         }
         any
     }
@@ -305,6 +327,11 @@ impl Hub {
                     if !self.send_part(now, number, &mut running, &part) {
                         // The bus was closed, and all were told.
                         self.batch_leaves(now, &running);
+                        return true;
+                    }
+                    self.batches.left -= 1;
+                    if self.batches.left == 0 {
+                        self.batches.running.insert(number, running);
                         return true;
                     }
                 }
@@ -332,15 +359,13 @@ impl Hub {
         let Some(member) = running.members.get(part.index).filter(|_| marked) else {
             return false;
         };
-        let headers = bus.batch_replies.headers(number, part, &member.headers);
-        let Ok(headers) = headers else {
+        let replies = &bus.batch_replies;
+        let reply = replies.reply(number, part, &mut self.batches.reply);
+        let Ok(headers) = replies.headers(part, reply, &member.headers) else {
             running.unsendable = Some(PublishError::Invalid(Invalid::Unsendable));
             running.machine.handle(now, Input::Unsendable);
             return true;
         };
-        let reply = bus
-            .batch_replies
-            .reply(number, part, &mut self.batches.reply);
         let nothing = Bytes::new();
         let sent = bus.link.try_publish(Publish {
             subject: &member.subject,

@@ -184,8 +184,10 @@ impl Hub {
             .handle(now, publish::Input::Failed(retry, failure));
     }
 
-    /// Does what the machines say, until they say nothing more.
+    /// Does what the machines say, until they say nothing more, or batches have had their
+    /// share.
     pub(super) fn advance(&mut self, now: Time, cx: &mut Context<'_>) {
+        self.batches.begin_round();
         self.watch_link(now, cx);
         self.publisher.handle(now, publish::Input::Tick);
         self.line.handle(now, line::Input::Tick);

@@ -45,11 +45,6 @@ impl Replies {
         format!("{}>", self.inbox).into()
     }
 
-    /// The name of an attempt of a batch, for the server: at most 64 bytes.
-    fn id(&self, batch: u64, attempt: u32) -> String {
-        format!("{batch:x}-{attempt:x}-{:016x}", self.nonce)
-    }
-
     /// Writes the subject that `part` of `batch` is answered on, in place of what is in
     /// `to`. Why a message in the middle of an atomic batch is refused is said there
     /// alone; a fast-ingest batch is named there and nowhere else.
@@ -72,26 +67,28 @@ impl Replies {
         to
     }
 
-    /// The headers of a message as `part` of `batch`.
+    /// The headers of a message as `part` of a batch, answered on `reply`. There is what
+    /// the server is to call this attempt of the batch, in at most 64 bytes, and what it
+    /// is to call the part.
     ///
     /// # Errors
     /// When they become too many.
     pub fn headers(
         &self,
-        batch: u64,
         part: &Part,
+        reply: &str,
         headers: &Headers,
     ) -> Result<Headers, HeaderError> {
-        let id = || self.id(batch, part.attempt);
+        let named = reply.strip_prefix(&*self.inbox).unwrap_or_default();
+        let (id, seq) = named.split_once('.').unwrap_or_default();
         match part.role {
             Role::Atomic { commit } => {
-                let (id, seq) = (id(), part.seq.to_string());
-                let lines = [(ID, &*id), (SEQUENCE, &*seq), (COMMIT, "1")];
+                let lines = [(ID, id), (SEQUENCE, seq), (COMMIT, "1")];
                 headers.with(if commit { &lines } else { &lines[..2] })
             }
             // The server looks for the message's id first. It knows no message of
             // this other id, so that it stores nothing.
-            Role::Question => headers.with(&[(EXPECTED_ID, &*id())]),
+            Role::Question => headers.with(&[(EXPECTED_ID, id)]),
             Role::Ingest { .. } => Ok(headers.clone()),
         }
     }
@@ -208,7 +205,15 @@ mod tests {
 
     #[test]
     fn the_name_of_a_batch_is_as_long_as_the_server_takes() {
-        let longest = Replies::new("i", u64::MAX).unwrap().id(u64::MAX, u32::MAX);
+        let replies = Replies::new("i", u64::MAX).unwrap();
+        let last = Part {
+            attempt: u32::MAX,
+            ..part(u64::MAX, Role::Atomic { commit: false })
+        };
+        let mut text = String::new();
+        let reply = replies.reply(u64::MAX, &last, &mut text);
+        let headers = replies.headers(&last, reply, &Headers::new()).unwrap();
+        let longest = headers.get(ID).unwrap();
         assert!(longest.len() <= 64, "{longest}");
     }
 
@@ -235,7 +240,10 @@ mod tests {
         let mut plain = Headers::new();
         plain.append("Nats-Msg-Id", "m").unwrap();
         let headers = |role| {
-            let headers = replies().headers(1, &part(2, role), &plain).unwrap();
+            let (replies, part) = (replies(), part(2, role));
+            let mut text = String::new();
+            let reply = replies.reply(1, &part, &mut text);
+            let headers = replies.headers(&part, reply, &plain).unwrap();
             let headers = headers
                 .iter()
                 .map(|(name, value)| format!("{name}={value}"));
