@@ -8,7 +8,7 @@ use crate::jetstream::api::{ApiError, codes};
 use crate::jetstream::publish::transient;
 
 /// After how many messages the server is to say how far it is.
-const FLOW: u32 = 64;
+const FLOW: u32 = 250;
 
 /// A batch of which the server stores each message as it comes, says now and then how
 /// far it is, and stops at the first that is missing or refused.
