@@ -23,6 +23,7 @@ mod beyond;
 mod line;
 mod reach;
 pub mod readers;
+mod watch;
 
 use crate::jetstream::ack::Meta;
 use crate::jetstream::admin::{
@@ -36,6 +37,7 @@ pub use self::beyond::Beyond;
 pub use self::line::{Line, Place};
 pub use self::reach::Reach;
 use self::readers::Company;
+pub use self::watch::Watch;
 
 /// What is known here when a connection broke.
 #[derive(Clone, Debug)]

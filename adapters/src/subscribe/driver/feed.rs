@@ -13,15 +13,15 @@ use std::task::{Context, Poll};
 
 use futures_core::future::BoxFuture;
 use jetbus_core::jetstream::ack::Meta;
+use jetbus_core::jetstream::api::ConsumerInfo;
 use jetbus_core::jetstream::pull::{self, Pull, PullEvent, Received};
-use jetbus_core::jetstream::recall::{Beyond, Line, Place};
+use jetbus_core::jetstream::recall::{Beyond, Line, Place, Watch};
 use jetbus_core::{Message, Outbound, Subject, Time};
 
 use self::readers::Readers;
 pub(super) use self::recalling::Missing;
 use self::recalling::Moved;
 use self::repair::repairing;
-use self::watch::Watch;
 use super::super::consumer::{self, Source};
 use super::super::lanes::Lanes;
 use crate::bus::Inner;
@@ -61,7 +61,9 @@ struct Pulled {
     /// Its stream was made again, and nobody was told yet.
     replaced: bool,
     watch: Watch,
-    /// The consumer being looked at or made again.
+    /// The consumer being looked at.
+    looking: Option<BoxFuture<'static, Option<ConsumerInfo>>>,
+    /// The consumer being looked after or made again.
     repair: Option<BoxFuture<'static, Result<Place, Arc<StreamError>>>>,
 }
 
@@ -137,6 +139,7 @@ impl Feed {
                     begun: false,
                     replaced: false,
                     watch: Watch::new(bus.random()),
+                    looking: None,
                     repair: None,
                 };
                 let pattern = Subject::from(format!("{inbox_name}.*"));
