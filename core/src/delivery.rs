@@ -60,6 +60,7 @@
 //! A redriven message comes from another stream: it is never one of the ordinary.
 
 mod batches;
+mod demand;
 mod failures;
 mod giving_back;
 mod held;
@@ -97,10 +98,6 @@ const REMEMBERED: usize = 4;
 /// How many are remembered at least, however few places there are: what comes again after
 /// its lease comes behind whatever was settled meanwhile, which the places do not bound.
 const REMEMBERED_LEAST: usize = 1_000;
-
-/// How long nothing is asked for after something was refused, while there is room for
-/// nothing but what is waited for: it would come again at once, and again.
-const REST: Duration = Duration::from_millis(100);
 
 /// The most messages that are held with this window, those handed out included: two
 /// windows of what the server sends, and one of what was waited for and comes back.
@@ -242,32 +239,6 @@ impl<T: Clone> Delivery<T> {
         let lease = leased.then_some(self.lease_at);
         let others = [self.keyed.deadline(), self.batches.deadline(), self.rests()];
         lease.into_iter().chain(others.into_iter().flatten()).min()
-    }
-
-    /// How many messages may be asked for: the free places. While a key holds its
-    /// share and stalls the others, only for what is waited for; and for that always,
-    /// also when others took its place, or what they wait for could never come. So it is
-    /// with what could not be acknowledged. When there is room for nothing else and
-    /// something else came, not at once.
-    #[must_use]
-    pub fn free(&self) -> usize {
-        if self.rests().is_some() {
-            return 0;
-        }
-        let held = self.held();
-        let mut free = self.config.window.saturating_sub(held);
-        if self.config.at_share == AtShare::Stall && self.shares.any_full() {
-            free = free.min(self.vacant);
-        }
-        let awaiting = self.vacant > 0 || self.unconfirmed > 0;
-        let room = held < self.config.window.saturating_mul(2);
-        free.max(usize::from(awaiting && room))
-    }
-
-    /// Until when nothing is asked for.
-    fn rests(&self) -> Option<Time> {
-        let full = self.keyed.len() >= most_held(self.config.window);
-        self.rests_until.filter(|_| full)
     }
 
     /// Messages held: queued, running, waiting to run again, and those given back

@@ -3,7 +3,7 @@
 use super::held::{Held, State};
 use super::recent::Verdict;
 use super::words::{DeliveryEvent, Key};
-use super::{AtShare, Delivery, REST, most_held};
+use super::{AtShare, Delivery, most_held};
 use crate::dead_letter::Reason;
 use crate::jetstream::ack;
 use crate::keyed::Id;
@@ -55,7 +55,7 @@ impl<T: Clone> Delivery<T> {
         let reply = held.reply.clone();
         let room = self.vacant < window && self.keyed.len() < most_held(window);
         let ordered = key.is_some() && !held.redriven && !self.stopping;
-        self.rests_until = Some(now + REST);
+        self.refused(now);
         if ordered && room {
             held.state = State::Away { due: true };
             let id = self.insert(key, held);

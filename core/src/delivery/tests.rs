@@ -1,3 +1,4 @@
+use super::demand::REST;
 use super::*;
 use crate::dead_letter::Reason;
 use crate::jetstream::ack::Meta;
