@@ -107,7 +107,7 @@ pub enum PullEvent {
     /// [`Input::Connected`].
     ConsumerGone,
     /// Nobody serves the consumer: it does not exist, or has no leader at the
-    /// moment. It is pulled again with backoff; whether it exists is to be checked.
+    /// moment. Which is to be found out: until then it is pulled again now and then.
     ConsumerMissing,
     /// Another server serves the consumer from now on. It is pulled again at once; what
     /// the last one sent may not have arrived.
@@ -345,6 +345,8 @@ impl Pull {
             }
             Verdict::Missing if news => {
                 self.failed(now, 0);
+                // Whoever looks after it says when it is there, and which it is.
+                self.retry_at = now + BACKOFF.max;
                 self.event(PullEvent::ConsumerMissing);
             }
             Verdict::Refused | Verdict::Missing => {}

@@ -102,11 +102,7 @@ pub(super) fn find<'a>(groups: &'a [Group], name: &str, topic: &str) -> Option<&
 pub(super) fn handled(history: &History, runs: &[Run<'_>], found: &mut Vec<Violation>) {
     let mut accounts = Accounts::of(&history.entries, &history.groups, runs);
     accounts.add(&history.letters);
-    let gone = gone(history);
     for (group, at, event) in accounts.open(&history.stored) {
-        if gone.contains(&(&*group.consumer, &*at.0, at.1)) {
-            continue;
-        }
         found.push(Violation::NotHandled {
             group: group.name.clone(),
             event,
@@ -115,30 +111,6 @@ pub(super) fn handled(history: &History, runs: &[Run<'_>], found: &mut Vec<Viola
     }
     let redriving = history.redriving.iter().cloned();
     found.extend(redriving.map(|(group, at)| Violation::NotRedriven { group, at }));
-}
-
-/// What was given back to consumers that several buses read and somebody deleted. Whoever
-/// makes such a consumer again knows where it stands itself, and not what another had given
-/// back: what only the consumer knew is gone with it.
-fn gone(history: &History) -> BTreeSet<(&str, &str, u64)> {
-    let mut readers: BTreeMap<&str, BTreeSet<usize>> = BTreeMap::new();
-    let (mut deleted, mut back) = (BTreeSet::new(), BTreeSet::new());
-    for (_, entry) in &history.entries {
-        match entry {
-            Entry::Arrived(passage) => {
-                let readers = readers.entry(&passage.consumer).or_default();
-                readers.insert(passage.bus);
-            }
-            Entry::Deleted { consumer } => _ = deleted.insert(consumer.as_str()),
-            Entry::GivenBack(passage) => {
-                back.insert((&*passage.consumer, &*passage.stream, passage.sequence));
-            }
-            _ => {}
-        }
-    }
-    let shared = |consumer| readers.get(consumer).is_some_and(|buses| buses.len() > 1);
-    back.retain(|(consumer, ..)| deleted.contains(consumer) && shared(*consumer));
-    back
 }
 
 /// What was handled had been published, and is stored.

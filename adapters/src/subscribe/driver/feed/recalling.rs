@@ -21,8 +21,9 @@ use crate::bus::{Inner, NoAnswer};
 use crate::link::{Inbox, LinkError};
 use crate::news::PullNews;
 
-/// How long a recall may take. The consumer is not pulled from meanwhile.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a recall may take: longer than elections. The consumer is not pulled from
+/// meanwhile, for what comes would be out of order.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How long the first answer is waited for before the question is asked again, which
 /// changes nothing; then twice as long, up to the longest.

@@ -310,22 +310,3 @@ fn a_subscription_that_holds_too_much_is_found() {
     };
     assert_eq!(check(&history), [expected]);
 }
-
-#[test]
-fn only_what_several_buses_gave_back_to_a_deleted_consumer_may_be_gone() {
-    let is_missed = |bus| {
-        let end = [
-            ended(12, false),
-            Entry::GivenBack(passage(2)),
-            Entry::Arrived(Passage { bus, ..passage(1) }),
-            Entry::Deleted {
-                consumer: "c".into(),
-            },
-        ];
-        let found = check(&replaced(&ended(12, true), &end));
-        let missed = |one: &_| matches!(one, Violation::NotHandled { event: 2, .. });
-        found.iter().any(missed)
-    };
-    assert!(is_missed(0));
-    assert!(!is_missed(1));
-}
