@@ -93,7 +93,7 @@ impl Driver {
             }
             again |= feed.forgetting(cx);
             again |= feed.watch(now, &self.lanes, cx);
-            feed.answer(cx);
+            again |= feed.answer(cx);
             // Those of the redriven are of the same group.
             if feed.turned_shared() && !feed.redriven() {
                 self.lanes.tell_shared();

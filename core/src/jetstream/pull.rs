@@ -155,6 +155,8 @@ pub struct Pull {
     paused: bool,
     stopped: bool,
     gone: bool,
+    /// Nobody served it, and whoever looks after that has not said yet that it is there.
+    missing: bool,
     free: usize,
     owed: Owed,
     /// When the server was last heard, or the wait for it began.
@@ -191,6 +193,7 @@ impl Pull {
             paused: false,
             stopped: false,
             gone: false,
+            missing: false,
             free: 0,
             owed: Owed::default(),
             heard: Time::ZERO,
@@ -242,7 +245,9 @@ impl Pull {
                 Some(meta) => {
                     self.heard = now;
                     self.failures = 0;
-                    self.retry_at = self.retry_at.min(now + BACKOFF.first);
+                    if !self.missing {
+                        self.retry_at = self.retry_at.min(now + BACKOFF.first);
+                    }
                     self.owed.delivered();
                     self.free = self.free.saturating_sub(1);
                     Received::Delivery(meta)
@@ -345,7 +350,8 @@ impl Pull {
             }
             Verdict::Missing if news => {
                 self.failed(now, 0);
-                // Whoever looks after it says when it is there, and which it is.
+                // What was sent before says nothing of the one that is there next.
+                self.missing = true;
                 self.retry_at = now + BACKOFF.max;
                 self.event(PullEvent::ConsumerMissing);
             }
@@ -390,6 +396,7 @@ impl Pull {
     /// What is owed stays: a pull that was tried meanwhile may wait at the server.
     fn restart(&mut self) {
         self.gone = false;
+        self.missing = false;
         self.failures = 0;
         self.retry_at = Time::ZERO;
     }

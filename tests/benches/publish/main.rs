@@ -14,6 +14,7 @@ use std::collections::VecDeque;
 
 use jetbus::{Builder, Bus, NatsOptions, Raw, Storage, Strategy, Stream, Topic};
 use jetbus_tests::bench::{Report, print_head};
+use jetbus_tests::operator::answer;
 use jetbus_tests::server::Server;
 
 use sides::{Body, Round, Side};
@@ -118,7 +119,8 @@ async fn windowed(side: impl Side, window: usize, count: usize) -> Cost {
     meter.stop()
 }
 
-/// A round on a stream of its own, so that no side finds what another has stored.
+/// A round on a stream of its own, alone on the server: no side finds what another has
+/// stored.
 fn begin(server: &Server, storage: Storage, body: Body, window: usize) -> Round {
     let round = Round {
         url: server.url(),
@@ -126,6 +128,11 @@ fn begin(server: &Server, storage: Storage, body: Body, window: usize) -> Round 
         body,
         window,
     };
+    let names = answer(server, "STREAM.NAMES", "").expect("an answer");
+    for name in names["streams"].as_array().into_iter().flatten() {
+        let delete = format!("STREAM.DELETE.{}", name.as_str().expect("a name"));
+        answer(server, &delete, "").expect("it is deleted");
+    }
     let made = round.clone();
     on_tokio(Box::pin(async move {
         let stream = stream(&made.stream).storage(storage);

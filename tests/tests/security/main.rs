@@ -27,6 +27,7 @@ jetbus_tests::on_runtimes! {
     permissions::a_stream_that_may_not_be_made_is_told_at_once,
     permissions::answers_that_may_not_be_heard_are_told_at_once,
     permissions::many_denied_publishes_are_all_told,
+    permissions::no_more_than_the_documented_rights_are_needed,
     permissions::permissions_of_the_connection_before_say_nothing,
     renewal::credentials_are_read_again_for_every_connection,
     secrets::a_bus_that_is_watched_says_no_secret,

@@ -11,7 +11,7 @@ use jetbus::{
 use jetbus_tests::Server;
 use jetbus_tests::matrix::Env;
 use jetbus_tests::opening::{Included, builder, event, works};
-use jetbus_tests::support::{news, publish_all};
+use jetbus_tests::support::{Seen, news, publish_all};
 
 /// Longer than a case may take: whatever ends before was no timeout.
 const NEVER: Duration = Duration::from_secs(600);
@@ -328,4 +328,30 @@ pub(crate) async fn permissions_of_the_connection_before_say_nothing(env: Env) {
         .await;
     assert!(matches!(outcome, Ok(Outcome::Stored { .. })), "{outcome:?}");
     bus.close().await;
+}
+
+pub(crate) async fn no_more_than_the_documented_rights_are_needed(env: Env) {
+    let server = server(
+        "publish: [\"orders.>\", \"$JS.API.>\", \"$JS.ACK.>\", \"_INBOX.readers.>\", \"_INBOX.*.*.end\"],
+         subscribe: \"_INBOX.>\"",
+    );
+    let bus = bus(&env, &server, "ann").await;
+    let mut heard = bus.news();
+    let orders = bus.topic("orders.placed").unwrap();
+    let seen = Seen::new();
+    let noted = seen.clone();
+    let subscribe = bus.subscribe("orders.placed").group("billing");
+    let handling = subscribe.handle(move |event: Delivery<u32>| {
+        noted.note(event.payload);
+        async {}
+    });
+    let subscription = handling.await.expect("it is allowed");
+    publish_all(&orders, (1..=5).map(|n| ("order-1", n))).await;
+    seen.reaches(5, &env).await;
+    env.soon("the end of what is on its way", subscription.stop())
+        .await;
+    bus.close().await;
+    while let Some(news) = heard.next().await {
+        assert!(!matches!(news, News::Denied { .. }), "{news:?}");
+    }
 }

@@ -186,7 +186,8 @@ impl NatsOptions {
     /// The first tokens of the subjects on which answers arrive; default `_INBOX`.
     /// The user needs the right to subscribe below it, and to publish to
     /// `<prefix>.readers.>`, where the readers of a group, who share the prefix, ask each
-    /// other who is there.
+    /// other who is there, and to `<prefix>.*.*.end`, where a reader sees the end of what
+    /// was on its way.
     #[must_use]
     pub fn inbox_prefix(mut self, prefix: impl Into<String>) -> Self {
         self.inbox_prefix = prefix.into();

@@ -36,8 +36,7 @@ pub(super) struct Feed {
     stream: Option<Pulled>,
     inbox: Option<Box<dyn Inbox>>,
     phase: Phase,
-    /// Pulls, and answers to other readers, on their way to the link. Good for one
-    /// connection only.
+    /// Pulls on their way to the link. Good for one connection only.
     pulls: VecDeque<Outbound>,
     /// The most messages that are asked for at once. The server may send twice as many,
     /// when it answers pulls that were believed lost.
@@ -230,15 +229,14 @@ impl Feed {
         );
     }
 
-    /// Answers others who ask whether they read the consumer alone.
-    pub(super) fn answer(&mut self, cx: &mut Context<'_>) {
-        if let Some(Pulled {
-            readers: Some(readers),
-            ..
-        }) = &mut self.stream
-        {
-            readers.answer(&mut self.pulls, cx);
-        }
+    /// Answers others who ask whether they read the consumer alone. Says whether there may
+    /// be more to hear.
+    pub(super) fn answer(&mut self, cx: &mut Context<'_>) -> bool {
+        let readers = self
+            .stream
+            .as_mut()
+            .and_then(|stream| stream.readers.as_mut());
+        readers.is_some_and(|readers| readers.answer(&self.bus, cx))
     }
 
     fn pulling(&mut self, now: Time, input: pull::Input) {

@@ -203,8 +203,15 @@ impl Passages {
         let deleted = deleted.flat_map(|deleted| deleted.range(..place)).last();
         // What is handled is known here, whatever becomes of its consumer.
         let deleted = deleted.filter(|deleted| started.is_none_or(|started| started > **deleted));
-        let since = deleted.map_or(began, |deleted| began.max(*deleted));
-        first(earlier, since).is_none_or(|first| first > place)
+        let Some(deleted) = deleted else {
+            return first(earlier, began).is_none_or(|first| first > place);
+        };
+        // It is handled when it has come again, and not before.
+        match (first(earlier, began.max(*deleted)), started) {
+            (Some(first), Some(started)) => first > place && first < started,
+            (Some(first), None) => first > place,
+            (None, started) => started.is_none(),
+        }
     }
 }
 

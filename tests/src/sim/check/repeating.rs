@@ -1,6 +1,7 @@
 //! What may not happen twice, or not both.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use jetbus_core::Time;
 
@@ -151,20 +152,32 @@ fn arrivals(history: &History) -> BTreeMap<(usize, &str, u64), usize> {
     arrived
 }
 
-/// The buses whose connections were gone for too long to keep leases, and where in the
-/// history they were back.
+/// A connection that breaks again within this may have carried no sign of life.
+const MOMENT: Duration = Duration::from_millis(100);
+
+/// The buses whose connections were gone for too long to keep leases, but for moments, and
+/// where in the history they were back.
 fn gone(history: &History) -> Vec<(usize, usize)> {
-    let mut down = BTreeMap::new();
+    // Since when each was gone, and when it was back.
+    let mut breaks: BTreeMap<usize, (Time, Option<Time>)> = BTreeMap::new();
     let mut gone = Vec::new();
     for (place, (now, entry)) in history.entries.iter().enumerate() {
         match entry {
-            Entry::Down { bus } => _ = down.entry(*bus).or_insert(*now),
+            Entry::Down { bus } => {
+                let last = breaks.get(bus).copied();
+                let last =
+                    last.filter(|(_, back)| back.is_none_or(|back| now.since(back) < MOMENT));
+                let since = last.map_or(*now, |(since, _)| since);
+                breaks.insert(*bus, (since, None));
+            }
             Entry::Up { bus } => {
-                let since = down.remove(bus);
                 // They are renewed when a third of them is over.
                 let long = history.ack_wait * 2 / 3;
-                if since.is_some_and(|since| now.since(since) >= long) {
-                    gone.push((*bus, place));
+                if let Some((since, back)) = breaks.get_mut(bus) {
+                    *back = Some(*now);
+                    if now.since(*since) >= long {
+                        gone.push((*bus, place));
+                    }
                 }
             }
             _ => {}

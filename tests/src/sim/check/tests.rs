@@ -262,17 +262,18 @@ fn an_event_that_another_process_may_have_is_excused() {
     let mut early = changed(swapped);
     early.groups[0].shared = true;
     assert_eq!(check(&early).len(), 1);
-    // What waited when its consumer was deleted may go elsewhere, but not what was handled.
+    // What waited when its consumer was deleted may go elsewhere, and comes again then.
     let deleted = || Entry::Deleted {
         consumer: "c".into(),
     };
-    for (place, found) in [(8, 1), (9, 0), (10, 1)] {
+    for (place, again, found) in [(8, 13, 1), (9, 13, 0), (10, 13, 1), (9, 20, 1)] {
         let mut gone = changed(|entries| {
             swapped(entries);
             entries.insert(place, deleted());
+            entries.insert(again, Entry::Arrived(passage(1)));
         });
         gone.groups[0].shared = true;
-        assert_eq!(check(&gone).len(), found, "{place}");
+        assert_eq!(check(&gone).len(), found, "{place}, {again}");
     }
     let mut handled = changed(|entries| {
         swapped(entries);

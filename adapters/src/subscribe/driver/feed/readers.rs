@@ -1,17 +1,16 @@
 //! A feed among the other readers of its consumer: it answers them, and asks who is
 //! there.
 
-use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use jetbus_core::jetstream::recall::readers::{self, Company, Reader};
-use jetbus_core::{Headers, Outbound, Publish, Subject};
+use jetbus_core::{Headers, Publish, Subject};
 
 use crate::bus::Inner;
-use crate::link::{Inbox, LinkError};
+use crate::link::{Inbox, LinkError, Refused};
 
 /// How long answers are waited for before the question is repeated, and after that: they
 /// take a round trip, and no disk.
@@ -20,8 +19,8 @@ const PATIENCE: Duration = Duration::from_millis(250);
 /// How often it is asked.
 const QUESTIONS: usize = 2;
 
-/// Most answers that wait for the link. Who has none asks again.
-const ANSWERS: usize = 64;
+/// How much is heard before the task lets others run.
+const BUDGET: usize = 64;
 
 /// A reader's place among the others.
 pub(super) struct Readers {
@@ -49,13 +48,18 @@ impl Readers {
         })
     }
 
-    /// Answers who asks.
-    pub(super) fn answer(&mut self, answers: &mut VecDeque<Outbound>, cx: &mut Context<'_>) {
-        while answers.len() < ANSWERS
-            && let Poll::Ready(Some(heard)) = self.inbox.poll_next(cx)
-        {
-            answers.extend(self.me.answer(&heard));
+    /// Answers who asks. Says whether there may be more to hear.
+    pub(super) fn answer(&mut self, bus: &Inner, cx: &mut Context<'_>) -> bool {
+        for _ in 0..BUDGET {
+            let Poll::Ready(Some(heard)) = self.inbox.poll_next(cx) else {
+                return false;
+            };
+            if let Some(answer) = self.me.answer(&heard) {
+                // At once, or not at all: who hears nothing asks again.
+                let _ = bus.link.try_publish(answer.as_publish());
+            }
         }
+        true
     }
 
     pub(super) fn asker(&self) -> Asker {
@@ -80,8 +84,11 @@ impl Asker {
                 headers: &Headers::new(),
                 payload: &Bytes::new(),
             };
-            if bus.link.try_publish(question).is_err() {
-                break;
+            while let Err(refused) = bus.link.try_publish(question) {
+                if refused != Refused::Busy {
+                    return roll.company();
+                }
+                bus.link.ready().await;
             }
             let by = bus.runtime.now() + PATIENCE;
             loop {

@@ -106,52 +106,57 @@ fn an_event_that_is_handled_at_most_once_and_not_confirmed_is_found() {
     assert_eq!(check(&confirmed(unconfirmed)), []);
 }
 
+/// The second event ran once more, on bus `other`, which received it before its
+/// connection was gone for so many milliseconds, and then once more for as long after it
+/// had been `back` for so many.
+fn ran_elsewhere(other: usize, gone: u64, back: Option<u64>) -> Vec<Violation> {
+    let arrived = Passage {
+        bus: other,
+        ..passage(2)
+    };
+    let mut started = started(13, 2);
+    if let Entry::Started { bus, .. } = &mut started {
+        *bus = other;
+    }
+    let break_of = |length| {
+        [
+            (0, Entry::Down { bus: other }),
+            (length, Entry::Up { bus: other }),
+        ]
+    };
+    let mut steps = vec![(0, Entry::Arrived(arrived.clone()))];
+    steps.extend(break_of(gone));
+    if let Some(back) = back {
+        let [(_, down), up] = break_of(gone);
+        steps.extend([(back, down), up]);
+    }
+    steps.extend([(0, started), (0, ended(13, true))]);
+    let mut history = changed(|entries| {
+        entries.drain(10..12);
+        entries.splice(14..14, steps.iter().map(|(_, entry)| entry.clone()));
+    });
+    let mut now = history.entries[13].0;
+    for (n, (time, _)) in history.entries[14..].iter_mut().enumerate() {
+        let wait = steps.get(n).map_or(1, |(wait, _)| *wait);
+        now = now + Duration::from_millis(wait);
+        *time = now;
+    }
+    history.groups[0].rules.at_most_once = true;
+    let confirmed_there = (Time::ZERO, Entry::Confirmed(arrived));
+    history.entries.insert(0, confirmed_there);
+    check(&confirmed(history))
+}
+
 #[test]
 fn a_connection_that_was_gone_for_long_excuses_a_second_run_elsewhere() {
-    let runs = |gone: u64, other: usize| {
-        let elsewhere = |mut entry: Entry| {
-            match &mut entry {
-                Entry::Started { bus, .. } => *bus = other,
-                Entry::Arrived(passage) => passage.bus = other,
-                _ => {}
-            }
-            entry
-        };
-        let mut history = changed(|entries| {
-            entries.drain(10..12);
-            let again = [
-                elsewhere(Entry::Arrived(passage(2))),
-                Entry::Down { bus: other },
-                Entry::Up { bus: other },
-                elsewhere(started(13, 2)),
-                ended(13, true),
-            ];
-            entries.splice(14..14, again);
-        });
-        for (time, entry) in &mut history.entries[16..] {
-            let later = if matches!(entry, Entry::Down { .. }) {
-                0
-            } else {
-                gone
-            };
-            *time = *time + Duration::from_secs(later);
-        }
-        history.close_limit += Duration::from_secs(gone);
-        history.groups[0].rules.at_most_once = true;
-        let there = Passage {
-            bus: other,
-            ..passage(2)
-        };
-        history
-            .entries
-            .insert(0, (Time::ZERO, Entry::Confirmed(there)));
-        check(&confirmed(history))
-    };
-    // Leases of 8 seconds: 6 are too long, 2 are not.
-    assert_eq!(runs(5, 1), []);
+    // Leases of 8 seconds: 6 are too long, 5 are not.
+    assert_eq!(ran_elsewhere(1, 6_000, None), []);
     let again = Violation::RanAgain { runs: (12, 13) };
-    assert_eq!(runs(1, 1), from_ref(&again));
-    assert_eq!(runs(5, 0), [again]);
+    assert_eq!(ran_elsewhere(1, 5_000, None), from_ref(&again));
+    assert_eq!(ran_elsewhere(0, 6_000, None), from_ref(&again));
+    // In a moment no lease is renewed.
+    assert_eq!(ran_elsewhere(1, 3_000, Some(50)), []);
+    assert_eq!(ran_elsewhere(1, 3_000, Some(100)), [again]);
 }
 
 #[test]
