@@ -1,7 +1,7 @@
 //! Who else reads a consumer: its readers ask each other.
 //!
 //! The server does not say. It knows of pulls that wait, and a reader that has its hands
-//! full has none. So every reader listens on a [subject](subject) of the consumer. A
+//! full has none. So every reader listens on a [subject] of the consumer. A
 //! message without a payload asks who is there, and all answer on the same subject with
 //! their numbers, who asks too: its own number shows that questions and answers get
 //! through, and only then does silence mean that nobody else is there.
