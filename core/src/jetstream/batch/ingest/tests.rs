@@ -6,6 +6,9 @@ use proptest::prelude::*;
 use super::*;
 use crate::random::Random;
 
+/// How many messages are on their way before the server has said how far it is.
+const OPEN: usize = 2 * FLOW as usize;
+
 fn at(millis: u64) -> Time {
     Time::ZERO + Duration::from_millis(millis)
 }
@@ -105,11 +108,12 @@ fn a_batch_begins_goes_on_and_ends() {
 #[test]
 fn no_more_is_on_its_way_than_the_server_wants() {
     let mut batch = Ingest::new(config(1_000));
-    assert_eq!(sent(&mut batch).len(), 128);
+    assert_eq!(sent(&mut batch).len(), OPEN);
     answer(&mut batch, 1, reached(0, 10));
     assert_eq!(sent(&mut batch).len(), 0);
-    answer(&mut batch, 120, reached(120, 10));
-    assert_eq!(ends(&mut batch).len(), 120);
+    let most = OPEN as u64 - 8;
+    answer(&mut batch, most, reached(most, 10));
+    assert_eq!(ends(&mut batch).len(), OPEN - 8);
     assert_eq!(sent(&mut batch).len(), 12);
 }
 
@@ -213,28 +217,28 @@ fn what_was_not_answered_is_sent_again_and_then_unknown() {
 fn what_was_not_sent_is_not_in_doubt() {
     let mut batch = Ingest::new(Config {
         wait_for_link: false,
-        ..config(200)
+        ..config(OPEN + 72)
     });
-    assert_eq!(sent(&mut batch).len(), 128);
+    assert_eq!(sent(&mut batch).len(), OPEN);
     batch.handle(at(1), Input::Lost);
     let ends = ends(&mut batch);
     let unknown = ends.iter().filter(|(_, end)| *end == End::Unknown);
-    assert_eq!(unknown.count(), 128);
-    assert_eq!(ends.last(), Some(&(199, End::NotSent)));
+    assert_eq!(unknown.count(), OPEN);
+    assert_eq!(ends.last(), Some(&(OPEN + 71, End::NotSent)));
 }
 
 #[test]
 fn behind_one_that_is_unknown_nothing_is_sent() {
-    let mut batch = Ingest::new(config(200));
+    let mut batch = Ingest::new(config(OPEN + 72));
     let _ = sent(&mut batch);
     batch.handle(at(1), Input::Lost);
     batch.handle(at(1), Input::Connected);
     let _ = sent(&mut batch);
     answer(&mut batch, 1, Answer::Refused(error(10_077)));
     let ends = ends(&mut batch);
-    assert_eq!(ends.len(), 200);
+    assert_eq!(ends.len(), OPEN + 72);
     assert_eq!(ends[0], (0, End::Unknown));
-    assert_eq!(ends[199], (199, End::Behind));
+    assert_eq!(ends[OPEN + 71], (OPEN + 71, End::Behind));
 }
 
 #[test]
