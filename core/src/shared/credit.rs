@@ -268,10 +268,10 @@ impl<T> Credit<T> {
     /// will be. It lasts.
     #[must_use]
     pub fn is_over(&self) -> bool {
-        let places = if planted!(ResultsCutShort) { 0 } else { TAKEN };
+        let over = if planted!(ResultsCutShort) { 0 } else { CLOSED };
         // Acquire: pairs with the Release in `give_back`, as in `Idle`.
         // ordering: results::the_end_comes_after_whoever_had_a_place
-        self.control.load(Ordering::Acquire) & (CLOSED | places) == CLOSED
+        self.control.load(Ordering::Acquire) & (over | TAKEN) == over
     }
 
     /// How many places are taken at this moment, in flight or about to be.

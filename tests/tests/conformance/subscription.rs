@@ -61,6 +61,12 @@ pub(crate) async fn a_paused_subscription_asks_for_nothing_until_it_resumes(env:
     let subscription = doorway.subscribe(&bus, 1).await;
     publish(&orders, "order-1", 1).await;
     doorway.done.reaches(1, &env).await;
+    let admin = Admin::connect(&env).await;
+    let stream = admin.only_stream().await;
+    env.soon("the next is asked for", async {
+        while admin.only_consumer(&stream).await["num_waiting"] != 1 {}
+    })
+    .await;
     subscription.pause();
     env.until("it is paused", || subscription.stats().paused)
         .await;
@@ -69,8 +75,6 @@ pub(crate) async fn a_paused_subscription_asks_for_nothing_until_it_resumes(env:
     }
     // What was asked for before still comes, and nothing after it.
     doorway.done.reaches(2, &env).await;
-    let admin = Admin::connect(&env).await;
-    let stream = admin.only_stream().await;
     env.soon("nobody asks for the others", async {
         loop {
             let info = admin.only_consumer(&stream).await;
