@@ -243,6 +243,23 @@ fn a_missing_consumer_is_told_and_pulled_again_later() {
 }
 
 #[test]
+fn what_still_comes_of_a_missing_consumer_does_not_hasten_the_next_pull() {
+    let mut pull = connected(10);
+    out(&mut pull);
+    pull.receive(at(1), &status(0, 503, "", None));
+    assert_eq!(out(&mut pull), (vec![], vec![PullEvent::ConsumerMissing]));
+    pull.receive(at(2), &delivery(1));
+    assert_eq!(pull.deadline(), Some(at(1) + BACKOFF.max));
+    pull.handle(at(3), Input::Restart);
+    assert_eq!(asked(&mut pull).len(), 1, "it is known to be there");
+    // Of one that refused a pull it says that it delivers.
+    pull.receive(at(4), &status(1, 409, "Exceeded MaxWaiting", None));
+    let retry = pull.deadline().unwrap();
+    pull.receive(at(5), &delivery(2));
+    assert!(pull.deadline().unwrap() <= retry);
+}
+
+#[test]
 fn a_pull_that_found_its_consumer_again_is_not_made_twice() {
     let mut pull = connected(10);
     out(&mut pull);

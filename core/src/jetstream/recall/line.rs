@@ -170,6 +170,7 @@ impl Line {
 
     /// Whether a heartbeat says that not all has come which was sent before it, and a
     /// recall has to say what; `dropped` as above.
+    #[must_use]
     pub fn lacks(&mut self, word: &Message, dropped: bool) -> bool {
         self.doubt |= dropped;
         let Some(last) = word.headers.get("Nats-Last-Consumer") else {

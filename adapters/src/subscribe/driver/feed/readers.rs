@@ -91,7 +91,8 @@ impl Asker {
                 bus.link.ready().await;
             }
             let by = bus.runtime.now() + PATIENCE;
-            loop {
+            // However much is said there meanwhile.
+            while bus.runtime.now() < by {
                 let next = poll_fn(|cx| inbox.poll_next(cx));
                 let Some(Some(heard)) = bus.until(by, next).await else {
                     break;
