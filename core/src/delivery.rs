@@ -90,10 +90,11 @@ use crate::random::Random;
 use crate::{Outbound, Subject, Time};
 use bytes::Bytes;
 
-/// How many windows of settled messages are remembered: a server of one replica that is
-/// killed forgets the acknowledgements of its last tenth of a second, and delivers
-/// their messages again.
-const REMEMBERED: usize = 4;
+/// How many windows of settled messages are remembered. A server of one replica that is
+/// killed forgets the acknowledgements of its last tenth of a second, and a consumer that is
+/// made again begins at the lowest message that is not settled: behind one that waits for
+/// its next attempt, many windows of other keys pass.
+const REMEMBERED: usize = 16;
 
 /// How many are remembered at least, however few places there are: what comes again after
 /// its lease comes behind whatever was settled meanwhile, which the places do not bound.

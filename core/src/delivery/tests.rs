@@ -314,8 +314,8 @@ fn a_message_of_a_stream_made_again_is_another_message() {
 }
 
 #[test]
-fn settled_messages_are_forgotten_beyond_four_windows_and_a_thousand() {
-    for (window, remembered) in [(1, 1_000), (300, 1_200)] {
+fn settled_messages_are_forgotten_beyond_sixteen_windows_and_a_thousand() {
+    for (window, remembered) in [(1, 1_000), (100, 1_600)] {
         let mut delivery = Delivery::new(config(window));
         let last = remembered + 2;
         for seq in 1..=last {
@@ -328,6 +328,24 @@ fn settled_messages_are_forgotten_beyond_four_windows_and_a_thousand() {
             assert_eq!(out(&mut delivery).jobs.len(), usize::from(runs), "{seq}");
         }
     }
+}
+
+#[test]
+fn what_passed_one_that_waits_for_its_next_attempt_does_not_run_again() {
+    let (window, last) = (100, 1_500);
+    let (mut delivery, jobs) = with_config(config(window), &[Some(1)]);
+    done(&mut delivery, 0, jobs[0].id, failed(None));
+    for seq in 2..=last {
+        delivery.handle(at(1), message(seq, Some(2), 1));
+        let job = out(&mut delivery).jobs.remove(0);
+        done(&mut delivery, 1, job.id, Outcome::Ack);
+    }
+    // Their consumer is made again, and begins at the one that waits.
+    for seq in 1..=last {
+        delivery.handle(at(2), message(seq, Some(2 - u8::from(seq == 1)), 1));
+        assert!(out(&mut delivery).jobs.is_empty(), "{seq}");
+    }
+    assert_eq!(delivery.held(), 1);
 }
 
 #[test]

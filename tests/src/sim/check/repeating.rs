@@ -89,7 +89,7 @@ pub(super) fn at_most_once(history: &History, runs: &[Run<'_>], found: &mut Vec<
 }
 
 /// How many times its places a subscription remembers what it settled, at least.
-const REMEMBERED: usize = 4;
+const REMEMBERED: usize = 16;
 
 /// By subscription: what ended, in the order of starts.
 #[derive(Default)]
