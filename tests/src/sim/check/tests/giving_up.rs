@@ -184,10 +184,10 @@ fn what_comes_again_after_it_may_be_forgotten_begins_anew() {
         let given_up = |one: &_| matches!(one, Violation::DoneAndGivenUp { .. });
         found.filter(given_up).count()
     };
-    // A subscription remembers four times its places.
-    assert_eq!(again(2, 1), 1);
-    assert_eq!(again(4, 1), 0);
-    assert_eq!(again(4, 2), 1);
+    // A subscription remembers sixteen times its places.
+    assert_eq!(again(14, 1), 1);
+    assert_eq!(again(16, 1), 0);
+    assert_eq!(again(16, 2), 1);
 }
 
 #[test]
