@@ -180,7 +180,9 @@ impl Topic {
         let mut letters = letters.into_iter().peekable();
         let mut is_unknown = false;
         while letters.peek().is_some() {
-            let (mut batch, mut errors) = (Vec::new(), Vec::new());
+            let count = most.min(letters.len());
+            let mut batch = Vec::with_capacity(count);
+            let mut errors = Vec::with_capacity(count);
             for letter in letters.by_ref().take(most) {
                 match letter {
                     Ok(letter) if is_unknown => {

@@ -132,28 +132,29 @@ impl Topic {
             }
         };
         way.check_stream(&ready)?;
-        let mut addressed = Vec::with_capacity(letters.len());
-        for letter in letters {
+        let mut subjects = Vec::with_capacity(letters.len());
+        for letter in &letters {
             let (subject, _) = self.address(&letter.options, &ready)?;
-            addressed.push((letter, subject));
+            subjects.push(subject);
         }
-        let bytes = addressed.iter().map(|(letter, _)| letter.len());
+        let bytes = letters.iter().map(Letter::len);
         let bytes = bytes.fold(0, usize::saturating_add);
         let _turn = bus.turn(began, deadline).await?;
-        let (permits, load) = bus.places(addressed.len(), bytes, began, deadline).await?;
+        let (permits, load) = bus.places(letters.len(), bytes, began, deadline).await?;
         let mut loads = Some(load);
-        let last = addressed.len().saturating_sub(1);
+        let last = letters.len().saturating_sub(1);
         let mut departing = Departing {
             way,
             stream: Arc::clone(&stream),
             name: Arc::clone(&ready.stream),
             deadline,
             dedupe_window: ready.dedupe_window,
-            members: Vec::with_capacity(addressed.len()),
+            members: Vec::with_capacity(letters.len()),
         };
-        let mut receipts = Vec::with_capacity(addressed.len());
+        let mut receipts = Vec::with_capacity(letters.len());
         let mut places = std::mem::take(places).into_iter();
-        for (n, ((letter, subject), permit)) in addressed.into_iter().zip(permits).enumerate() {
+        let taken = letters.into_iter().zip(subjects).zip(permits);
+        for (n, ((letter, subject), permit)) in taken.enumerate() {
             let order = bus.next_order();
             let (done, outcome) = oneshot::channel();
             let load = match n == last {

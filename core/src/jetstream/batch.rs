@@ -14,7 +14,7 @@ use std::time::Duration;
 
 pub use self::atomic::Atomic;
 pub use self::ingest::Ingest;
-pub use self::wire::{Replies, read_answer};
+pub use self::wire::{Replies, ReplyText, read_answer};
 use crate::Time;
 use crate::jetstream::api::ApiError;
 use crate::random::mix;

@@ -2,7 +2,7 @@
 
 use jetbus_core::Subject;
 use jetbus_core::jetstream::ack::{Meta, names};
-use jetbus_core::jetstream::batch::{Op, Part, Replies, Role};
+use jetbus_core::jetstream::batch::{Op, Part, Replies, ReplyText, Role};
 use jetbus_core::jetstream::publish::{Inbox, ReplyBuf};
 use jetbus_core::names::{
     MAX_NAME, check_group, check_stream, durable, own_stream, parse_durable, parse_own_stream,
@@ -282,7 +282,7 @@ pub(crate) fn reply_subjects_of_batches() -> Target {
                 seq,
                 role,
             };
-            let mut text = String::new();
+            let mut text = ReplyText::default();
             let written = replies.reply(batch, &part, &mut text);
             assert_eq!(replies.read(written), Some((batch, attempt, seq)));
         }

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use jetbus_core::denied::Denied;
 use jetbus_core::jetstream::api::codes;
 use jetbus_core::jetstream::batch::{
-    Answer, Atomic, Config, End, Ingest, Input, Output, Part, Role, read_answer,
+    Answer, Atomic, Config, End, Ingest, Input, Output, Part, ReplyText, Role, read_answer,
 };
 use jetbus_core::jetstream::publish::Failure;
 use jetbus_core::jetstream::publish::line::{self, Ending, Place, Why};
@@ -37,7 +37,7 @@ pub(super) struct Batches {
     /// Which batch stands in a line, by the place of the message that does so.
     heads: BTreeMap<u64, u64>,
     /// Where the reply subject of a message is written.
-    reply: String,
+    reply: ReplyText,
     /// How much more may be done in this round.
     left: usize,
 }
@@ -52,8 +52,8 @@ struct Running {
     lines: Vec<Line>,
     /// How many lines it is not the first in.
     behind: usize,
-    /// Members whose places in the window say that they were sent.
-    marked: BTreeSet<usize>,
+    /// For each member, whether its place in the window says that it was sent.
+    marked: Vec<bool>,
     /// Why the link will never take one of it.
     unsendable: Option<PublishError>,
 }
@@ -183,12 +183,12 @@ impl Hub {
             .collect();
         let running = Running {
             machine,
+            marked: vec![false; members.len()],
             members,
             stream,
             name,
             behind: lines.len(),
             lines,
-            marked: BTreeSet::new(),
             unsendable: None,
         };
         self.batches.running.insert(number, running);
@@ -399,12 +399,15 @@ impl Hub {
     /// Marks the place of a member as that of one that was sent and may be stored;
     /// false when it is gone.
     fn mark(&self, now: Time, running: &mut Running, index: usize) -> bool {
-        if !running.marked.insert(index) {
-            return true;
-        }
-        let Some(member) = running.members.get_mut(index) else {
+        let (Some(marked), Some(member)) = (
+            running.marked.get_mut(index),
+            running.members.get_mut(index),
+        ) else {
             return false;
         };
+        if std::mem::replace(marked, true) {
+            return true;
+        }
         let window = &self.bus.window;
         let Some((mut flight, permit)) = window.settle(Token::from_bits(member.token)) else {
             return false;

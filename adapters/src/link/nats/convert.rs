@@ -84,9 +84,7 @@ impl Texts {
 pub(super) fn outgoing(message: Publish<'_>) -> Option<async_nats::message::OutboundMessage> {
     let reply = match message.reply {
         // The client looks at subjects only.
-        Some(reply) if reply.is_empty() || reply.bytes().any(|b| b <= b' ' || b == 0x7f) => {
-            return None;
-        }
+        Some(reply) if reply.is_empty() || !is_plain(reply) => return None,
         Some(reply) => Some(async_nats::Subject::from(reply)),
         None => None,
     };
@@ -100,6 +98,13 @@ pub(super) fn outgoing(message: Publish<'_>) -> Option<async_nats::message::Outb
         headers,
         payload: message.payload.clone(),
     })
+}
+
+/// Whether nothing in it is a blank or a control character. All of it is looked at, which
+/// many bytes at a time is faster than to stop early.
+fn is_plain(text: &str) -> bool {
+    let odd = |byte: u8| byte <= b' ' || byte == 0x7f;
+    !text.bytes().fold(false, |any, byte| any | odd(byte))
 }
 
 fn outgoing_headers(headers: &Headers) -> Option<HeaderMap> {

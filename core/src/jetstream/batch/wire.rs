@@ -1,6 +1,7 @@
 //! How parts of batches look on the wire.
 
-use std::fmt::Write as _;
+use std::borrow::Cow;
+use std::fmt::{self, Write as _};
 
 use serde::Deserialize;
 
@@ -45,26 +46,30 @@ impl Replies {
         format!("{}>", self.inbox).into()
     }
 
-    /// Writes the subject that `part` of `batch` is answered on, in place of what is in
-    /// `to`. Why a message in the middle of an atomic batch is refused is said there
-    /// alone; a fast-ingest batch is named there and nowhere else.
-    pub fn reply<'a>(&self, batch: u64, part: &Part, to: &'a mut String) -> &'a str {
-        let (inbox, attempt, nonce, seq) = (&self.inbox, part.attempt, self.nonce, part.seq);
-        to.clear();
-        // Nothing that is written to a text fails.
-        let _ = write!(to, "{inbox}{batch:x}-{attempt:x}-{nonce:016x}.");
-        let _ = match part.role {
-            Role::Atomic { .. } | Role::Question => write!(to, "{seq}"),
-            Role::Ingest { op, flow } => {
-                let op = match op {
-                    Op::Start => 0,
-                    Op::Add => 1,
-                    Op::Commit => 2,
-                };
-                write!(to, "{flow}.fail.{seq}.{op}.$FI")
-            }
+    /// Writes the subject that `part` of `batch` is answered on. Why a message in the
+    /// middle of an atomic batch is refused is said there alone; a fast-ingest batch is
+    /// named there and nowhere else.
+    pub fn reply<'a>(&self, batch: u64, part: &Part, to: &'a mut ReplyText) -> &'a str {
+        let (flow, end) = match part.role {
+            Role::Atomic { .. } | Role::Question => (None, ""),
+            Role::Ingest { op, flow } => match op {
+                Op::Start => (Some(flow), ".0.$FI"),
+                Op::Add => (Some(flow), ".1.$FI"),
+                Op::Commit => (Some(flow), ".2.$FI"),
+            },
         };
-        to
+        let text = to.begin((self.nonce, batch, part.attempt, flow), |text| {
+            let (inbox, attempt, nonce) = (&self.inbox, part.attempt, self.nonce);
+            write!(text, "{inbox}{batch:x}-{attempt:x}-{nonce:016x}.")?;
+            match flow {
+                Some(flow) => write!(text, "{flow}.fail."),
+                None => Ok(()),
+            }
+        });
+        // Nothing that is written to a text fails.
+        let _ = write!(text, "{}", part.seq);
+        text.push_str(end);
+        text
     }
 
     /// The headers of a message as `part` of a batch, answered on `reply`. There is what
@@ -73,23 +78,24 @@ impl Replies {
     ///
     /// # Errors
     /// When they become too many.
-    pub fn headers(
+    pub fn headers<'a>(
         &self,
         part: &Part,
         reply: &str,
-        headers: &Headers,
-    ) -> Result<Headers, HeaderError> {
+        headers: &'a Headers,
+    ) -> Result<Cow<'a, Headers>, HeaderError> {
         let named = reply.strip_prefix(&*self.inbox).unwrap_or_default();
         let (id, seq) = named.split_once('.').unwrap_or_default();
         match part.role {
             Role::Atomic { commit } => {
                 let lines = [(ID, id), (SEQUENCE, seq), (COMMIT, "1")];
-                headers.with(if commit { &lines } else { &lines[..2] })
+                let lines = if commit { &lines } else { &lines[..2] };
+                headers.with(lines).map(Cow::Owned)
             }
             // The server looks for the message's id first. It knows no message of
             // this other id, so that it stores nothing.
-            Role::Question => headers.with(&[(EXPECTED_ID, id)]),
-            Role::Ingest { .. } => Ok(headers.clone()),
+            Role::Question => headers.with(&[(EXPECTED_ID, id)]).map(Cow::Owned),
+            Role::Ingest { .. } => Ok(Cow::Borrowed(headers)),
         }
     }
 
@@ -105,6 +111,40 @@ impl Replies {
             (_flow, Some(_gap)) => tokens.next()?,
         };
         Some((batch, attempt, seq.parse().ok()?))
+    }
+}
+
+/// Where the reply subjects of parts are written, one after the other. What those of one
+/// attempt begin with is written once.
+#[derive(Clone, Debug, Default)]
+pub struct ReplyText {
+    text: String,
+    /// What the beginning is of.
+    of: Option<Beginning>,
+    /// How long the beginning is.
+    begun: usize,
+}
+
+/// The bus, by its nonce, the batch, the attempt, and the flow if it has one.
+type Beginning = (u64, u64, u32, Option<u32>);
+
+impl ReplyText {
+    /// The beginning of what is `of` this, which `write` writes if it is not there.
+    fn begin(
+        &mut self,
+        of: Beginning,
+        write: impl FnOnce(&mut String) -> fmt::Result,
+    ) -> &mut String {
+        if self.of == Some(of) {
+            self.text.truncate(self.begun);
+        } else {
+            self.text.clear();
+            // Nothing that is written to a text fails.
+            let _ = write(&mut self.text);
+            self.of = Some(of);
+            self.begun = self.text.len();
+        }
+        &mut self.text
     }
 }
 
@@ -187,6 +227,7 @@ mod tests {
         let replies = replies();
         assert_eq!(replies.subscription().as_str(), "_INBOX.x.b.>");
         let ingest = |op| Role::Ingest { op, flow: 50 };
+        let mut text = ReplyText::default();
         for (seq, role, subject) in [
             (1, Role::Atomic { commit: false }, "1"),
             (7, Role::Atomic { commit: true }, "7"),
@@ -195,11 +236,26 @@ mod tests {
             (2, ingest(Op::Add), "50.fail.2.1.$FI"),
             (9, ingest(Op::Commit), "50.fail.9.2.$FI"),
         ] {
-            let mut text = "from before".to_owned();
             let reply = replies.reply(10, &part(seq, role), &mut text);
             let start = "_INBOX.x.b.a-3-00000000000000ab.";
             assert_eq!(reply, format!("{start}{subject}"));
             assert_eq!(replies.read(reply), Some((10, 3, seq)));
+        }
+    }
+
+    #[test]
+    fn what_was_written_before_is_of_another_batch_attempt_or_flow() {
+        let ingest = |flow| Role::Ingest { op: Op::Add, flow };
+        let mut text = ReplyText::default();
+        for (batch, attempt, flow) in [(1, 1, 9), (2, 1, 9), (2, 2, 9), (2, 2, 50), (2, 2, 50)] {
+            let next = Part {
+                attempt,
+                ..part(7, ingest(flow))
+            };
+            let reply = replies().reply(batch, &next, &mut text).to_owned();
+            let ending = format!(".{flow}.fail.7.1.$FI");
+            assert!(reply.ends_with(&ending), "{reply}");
+            assert_eq!(replies().read(&reply), Some((batch, attempt, 7)));
         }
     }
 
@@ -210,9 +266,10 @@ mod tests {
             attempt: u32::MAX,
             ..part(u64::MAX, Role::Atomic { commit: false })
         };
-        let mut text = String::new();
+        let mut text = ReplyText::default();
         let reply = replies.reply(u64::MAX, &last, &mut text);
-        let headers = replies.headers(&last, reply, &Headers::new()).unwrap();
+        let plain = Headers::new();
+        let headers = replies.headers(&last, reply, &plain).unwrap();
         let longest = headers.get(ID).unwrap();
         assert!(longest.len() <= 64, "{longest}");
     }
@@ -241,7 +298,7 @@ mod tests {
         plain.append("Nats-Msg-Id", "m").unwrap();
         let headers = |role| {
             let (replies, part) = (replies(), part(2, role));
-            let mut text = String::new();
+            let mut text = ReplyText::default();
             let reply = replies.reply(1, &part, &mut text);
             let headers = replies.headers(&part, reply, &plain).unwrap();
             let headers = headers
