@@ -118,7 +118,11 @@ fn outgoing_headers(headers: &Headers) -> Option<HeaderMap> {
             name => name.parse().ok()?,
         };
         let value: HeaderValue = value.parse().ok()?;
-        map.append(name, value);
+        match map.is_empty() {
+            // Most have one, of which nothing is there to be looked for.
+            true => map.insert(name, value),
+            false => map.append(name, value),
+        }
     }
     Some(map)
 }
