@@ -73,8 +73,6 @@ pub(crate) struct Settings {
     pub(crate) wait_for_connection: bool,
     pub(crate) close_timeout: Duration,
     pub(crate) dead_letters: DeadLetterOptions,
-    /// What inboxes start with; the link says so.
-    pub(crate) inbox_prefix: String,
     pub(crate) owner: String,
     pub(crate) owner_version: u64,
     pub(crate) seed: Option<u64>,
@@ -96,7 +94,6 @@ impl Default for Settings {
             wait_for_connection: true,
             close_timeout: Duration::from_secs(30),
             dead_letters: DeadLetterOptions::default(),
-            inbox_prefix: "_INBOX".into(),
             owner: "jetbus".into(),
             owner_version: 1,
             seed: None,
@@ -279,23 +276,14 @@ impl Builder {
             Some(runtime) => runtime,
             None => runtime::detect().map_err(OpenError::Runtime)?,
         };
-        let (link, inbox_prefix): (Arc<dyn Link>, _) = match link {
-            LinkChoice::Embedded(broker) => {
-                (Arc::new(broker.connect(Arc::clone(&runtime)).await), None)
-            }
+        let link: Arc<dyn Link> = match link {
+            LinkChoice::Embedded(broker) => Arc::new(broker.connect(Arc::clone(&runtime)).await),
             #[cfg(feature = "nats")]
             LinkChoice::Nats(options) => {
-                let link = Nats::connect(&options, &*runtime)
-                    .await
-                    .map_err(OpenError::Link)?;
-                let prefix = link.inbox_prefix().to_owned();
-                (Arc::new(link), Some(prefix))
+                let connected = Nats::connect(&options, &*runtime).await;
+                Arc::new(connected.map_err(OpenError::Link)?)
             }
-            LinkChoice::Given(link) => (link, None),
-        };
-        let settings = Settings {
-            inbox_prefix: inbox_prefix.unwrap_or(settings.inbox_prefix),
-            ..settings
+            LinkChoice::Given(link) => link,
         };
         Bus::start(runtime, link, api, settings).await
     }

@@ -142,8 +142,13 @@ impl Bus {
         topic: &str,
         event: &Event<'_, T>,
     ) -> Result<Outcome, PublishError> {
-        let topic = self.topic(topic).map_err(TopicError::into_publish)?;
-        topic.publish(event).await
+        match self.topic(topic) {
+            Ok(topic) => topic.publish(event).await,
+            Err(error) => {
+                self.inner().outcomes.count_rejected();
+                Err(error.into_publish())
+            }
+        }
     }
 
     /// A subscription to a topic or pattern, still to be told how.
@@ -209,8 +214,8 @@ impl Bus {
     /// The place of a result is reserved before anything is sent: an event that has one
     /// gives exactly one result, however it ends: stored or not, its receipt dropped, its
     /// caller gone, the bus closed. What fails before that is told to the caller alone,
-    /// and gives none: an event that cannot be encoded, a closed bus, and
-    /// [`PublishError::ResultsUnread`]. Dead letters and redrives of the bus give none
+    /// and gives none: an event that cannot be encoded, a batch with more events than the
+    /// reader has places, a closed bus, and [`PublishError::ResultsUnread`]. Dead letters and redrives of the bus give none
     /// either.
     ///
     /// Read it in a task of its own, or never publish more at once than it has room for:
@@ -285,7 +290,7 @@ impl Bus {
     ) -> Result<Self, OpenError> {
         let seed = settings.seed.unwrap_or_else(random_seed);
         let random = AtomicU64::new(mix(seed));
-        let inbox_base = format!("{}.{:016x}", settings.inbox_prefix, next(&random));
+        let inbox_base = format!("{}.{:016x}", link.inbox_prefix(), next(&random));
         let acks = publish::Inbox::new(&format!("{inbox_base}.a")).map_err(OpenError::Name)?;
         let replies = publish::Inbox::new(&format!("{inbox_base}.r")).map_err(OpenError::Name)?;
         let acks_inbox = link

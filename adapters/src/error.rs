@@ -41,8 +41,8 @@ pub enum PublishError {
     /// There is no connection, and the bus was told not to wait for one; nothing
     /// was sent.
     Disconnected,
-    /// It could not be handed over in time: the window stayed full, the connection
-    /// down or the stream unavailable. Nothing was sent.
+    /// It could not be handed over in time: the window stayed full or the connection
+    /// down. Nothing was sent.
     NotSent {
         /// How long was waited.
         waited: Duration,

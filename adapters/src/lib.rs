@@ -77,10 +77,12 @@ pub use jetbus_core::dead_letter::{
 };
 pub use jetbus_core::delivery::{AtShare, Batch};
 pub use jetbus_core::denied::{Denied, Operation};
-pub use jetbus_core::envelope::Event as EventFields;
+pub use jetbus_core::envelope::{EncodeError, Event as EventFields};
 pub use jetbus_core::headers::{HeaderError, Headers};
+pub use jetbus_core::jetstream::ack::NotConfirmed;
+pub use jetbus_core::jetstream::admin::AdminError;
 pub use jetbus_core::jetstream::api::ApiError;
-pub use jetbus_core::provision::{Difference, ProvisionError};
+pub use jetbus_core::provision::{Asset, Change, Difference, ProvisionError, RequestFailed};
 pub use jetbus_core::retry::Retry;
 pub use jetbus_core::shared::results::Overflow;
 pub use jetbus_core::subject::NameError;

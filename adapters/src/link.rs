@@ -1,7 +1,7 @@
 //! Links: how messages get to a server and back.
 //!
-//! A [`Link`] is four operations and a stream of news. Everything else, JetStream
-//! included, is decided by the core on top of them. Two come with the crate: a
+//! A [`Link`] publishes, subscribes, flushes, closes and tells news. Everything else,
+//! JetStream included, is decided by the core on top of that. Two come with the crate: a
 //! connection to nats-server (feature `nats`) and the embedded broker. To add one,
 //! implement the traits below and hand it to the builder.
 
@@ -10,7 +10,8 @@ use std::task::{Context, Poll};
 
 use futures_core::future::BoxFuture;
 use jetbus_core::denied::Denied;
-use jetbus_core::{Message, Publish, Subject};
+
+pub use jetbus_core::{Message, Publish, Status, Subject};
 
 mod embedded;
 #[cfg(feature = "nats")]
@@ -60,6 +61,12 @@ pub trait Link: fmt::Debug + Send + Sync + 'static {
     /// is already connected. Connects and disconnects are never lost; of two in a
     /// row that nobody read, the newer may stand for both.
     fn poll_event(&self, cx: &mut Context<'_>) -> Poll<Option<LinkEvent>>;
+
+    /// The first tokens of the subjects on which the bus is answered. Whoever shares an
+    /// account with others may be allowed to subscribe to its own only.
+    fn inbox_prefix(&self) -> &str {
+        "_INBOX"
+    }
 
     /// Ends the connection, its tasks and threads. Inboxes end after what they
     /// already hold. May be called more than once.

@@ -122,6 +122,7 @@ impl StreamEntry {
         deadline: Time,
         ends: impl Fn(&StreamError) -> bool,
     ) -> Result<Ready, Arc<StreamError>> {
+        let began = bus.runtime.now();
         loop {
             let now = bus.runtime.now();
             let mut lead = None;
@@ -142,12 +143,12 @@ impl StreamEntry {
                         None
                     }
                     Some(Ensured::Failed(error, until)) => Some((error, until)),
-                    None => return Err(Arc::new(self.late(bus, now))),
+                    None => return Err(Arc::new(self.late(bus, began))),
                 },
                 Ensure::Failed(error, until) => Some((error, until)),
             };
             let failed = match lead {
-                Some(task) => self.lead(bus, task, deadline).await,
+                Some(task) => self.lead(bus, task, began, deadline).await,
                 None => failed,
             };
             if let Some((error, until)) = failed {
@@ -164,6 +165,7 @@ impl StreamEntry {
         &self,
         bus: &Arc<Inner>,
         mut task: Ensuring<'_, Ready, Arc<StreamError>>,
+        began: Time,
         deadline: Time,
     ) -> Option<(Arc<StreamError>, Time)> {
         loop {
@@ -187,7 +189,7 @@ impl StreamEntry {
                     return Some((error, until));
                 }
                 None => {
-                    let error = Arc::new(self.late(bus, deadline));
+                    let error = Arc::new(self.late(bus, began));
                     drop(task);
                     return Some((error, deadline));
                 }

@@ -101,15 +101,13 @@ impl Nats {
             inbox_prefix: options.inbox_prefix.clone(),
         })
     }
-
-    /// The first tokens of subjects for answers.
-    #[must_use]
-    pub fn inbox_prefix(&self) -> &str {
-        &self.inbox_prefix
-    }
 }
 
 impl Link for Nats {
+    fn inbox_prefix(&self) -> &str {
+        &self.inbox_prefix
+    }
+
     fn try_publish(&self, message: Publish<'_>) -> Result<(), Refused> {
         match self.shared.news.level() {
             Level::Up => {}

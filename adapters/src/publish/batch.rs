@@ -154,12 +154,19 @@ impl Topic {
     async fn atomic(&self, letters: Vec<Result<Letter, PublishError>>) -> Results {
         let bus = self.bus.inner();
         let count = letters.len();
-        let all: Result<Vec<Letter>, _> = letters.into_iter().collect();
-        let receipts = match all {
-            Ok(letters) => self.depart_together(Way::Atomic, letters).await,
-            Err(error) => Err(error),
-        };
-        match receipts {
+        if let Some(Err(error)) = letters.iter().find(|letter| letter.is_err()) {
+            let error = error.clone();
+            let mut results = self.refuse_all(letters, &error).await;
+            // One error for all, but for those whose results nobody reads in time.
+            results.iter_mut().for_each(|result| {
+                if !matches!(result, Err(PublishError::ResultsUnread { .. })) {
+                    *result = Err(error.clone());
+                }
+            });
+            return results;
+        }
+        let all = letters.into_iter().flatten().collect();
+        match self.depart_together(Way::Atomic, all).await {
             Ok(receipts) => collect(receipts).await,
             Err(error) => {
                 (0..count).for_each(|_| bus.outcomes.count_rejected());

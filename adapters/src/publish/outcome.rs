@@ -110,7 +110,7 @@ impl Outcomes {
     }
 
     /// A publish that failed before it was in the window.
-    pub(super) fn count_rejected(&self) {
+    pub(crate) fn count_rejected(&self) {
         self.counts.add::<REJECTED>(1);
     }
 

@@ -62,7 +62,6 @@ pub(crate) async fn a_batch_with_no_room_for_its_results_is_refused(env: Env) {
     assert!(env.soon("the end", results.next()).await.is_none());
 }
 
-/// The error code that all were refused with.
 /// Another reader's results, and those of none, are no matter of who waits for this one.
 pub(crate) async fn a_batch_waits_for_no_reader_of_others(env: Env) {
     let bus = env.builder().stream(orders()).open().await.unwrap();
@@ -96,6 +95,7 @@ pub(crate) async fn a_batch_waits_for_no_reader_of_others(env: Env) {
     bus.close().await;
 }
 
+/// The error code that all were refused with.
 fn refused_with(results: &Results) -> u32 {
     let codes = results.iter().map(|result| match result {
         Err(PublishError::Refused(error) | PublishError::Conflict { error, .. }) => error.err_code,

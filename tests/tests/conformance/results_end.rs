@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures_lite::{StreamExt as _, future};
-use jetbus::{Event, News, PublishError};
+use jetbus::{BatchPath, Event, News, PublishError, PublishResult, Stream};
 use jetbus_tests::matrix::Env;
 use jetbus_tests::spy::Trick;
 use jetbus_tests::support::{news, spawn};
@@ -99,6 +99,28 @@ pub(crate) async fn what_a_dropped_stream_did_not_read_is_counted_and_failures_a
 }
 
 /// Whoever reads afterwards, to the end, finds each once, as its receipt says.
+pub(crate) async fn what_is_not_sent_for_another_of_its_batch_has_its_result(env: Env) {
+    let declared = Stream::new("ORDERS", ["orders.>"]).atomic_batches(true);
+    let bus = env.builder().stream(declared).open().await.unwrap();
+    let orders = bus.topic("orders.placed").unwrap();
+    let mut results = bus.results(room(4)).unwrap();
+    let batch = [event(1), event(2).id("a\nb"), event(3)];
+    let outcomes = orders.publish_batch(BatchPath::Atomic, &batch);
+    let is_invalid = |error: &PublishError| matches!(error, PublishError::Invalid(_));
+    for outcome in env.soon("the outcomes", outcomes).await {
+        assert!(is_invalid(&outcome.unwrap_err()));
+    }
+    assert_eq!(bus.publish_stats().rejected, 3);
+    // Whatever the batch did is known by then.
+    assert_eq!(stored(orders.publish(&event(4)).await.unwrap()).1, 1);
+    bus.close().await;
+    let rest = rest(&env, &mut results).await;
+    assert_eq!(ids(&rest), [id(1), id(3), id(4)]);
+    let (last, unsent) = rest.split_last().unwrap();
+    let failed = |result: &PublishResult| result.outcome.as_ref().is_err_and(is_invalid);
+    assert!(unsent.iter().all(failed) && last.outcome.is_ok());
+}
+
 pub(crate) async fn closing_leaves_each_result_once(env: Env) {
     let bus = env.bus().await;
     let orders = bus.topic("orders.placed").unwrap();

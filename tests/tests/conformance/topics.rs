@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use jetbus::link::Refused;
 use jetbus::{
-    Builder, Compression, Discard, Event, Outcome, Persistence, Storage, Stream, TopicConfig,
-    TopicError,
+    Builder, Compression, Discard, Event, Outcome, Persistence, PublishError, Storage, Stream,
+    StreamError, TopicConfig, TopicError,
 };
 use jetbus_tests::matrix::Env;
 use jetbus_tests::spy::{Spy, Trick};
@@ -382,5 +382,37 @@ pub(crate) async fn a_question_that_gets_lost_is_asked_again(env: Env) {
     spy.be_honest();
     let outcome = env.soon("a publish", publish).await.unwrap();
     assert_eq!(stored(outcome).1, 1);
+    bus.close().await;
+}
+
+pub(crate) async fn a_server_that_does_not_answer_is_waited_for_and_for_how_long_is_told(env: Env) {
+    const PATIENCE: Duration = Duration::from_millis(400);
+    let spy = Spy::on(env.link().await);
+    let bus = Builder::link(Arc::clone(&spy) as _)
+        .runtime(Arc::clone(env.runtime()))
+        .publish_timeout(PATIENCE)
+        .open()
+        .await
+        .unwrap();
+    spy.trick(Trick::Swallow, "$JS.API.STREAM.NAMES");
+    let event = Event::new("order-1", "OrderPlaced", 1);
+    // Who makes the stream for all, and who waits for that.
+    let mut both = vec![Box::pin(bus.publish("orders.placed", &event))];
+    assert!(
+        futures_lite::future::poll_once(&mut both[0])
+            .await
+            .is_none()
+    );
+    both.push(Box::pin(bus.publish("orders.placed", &event)));
+    for publish in both {
+        let error = env.soon("an end", publish).await.unwrap_err();
+        let PublishError::Stream(error) = &error else {
+            panic!("{error:?}");
+        };
+        let StreamError::NoAnswer { waited, .. } = &**error else {
+            panic!("{error:?}");
+        };
+        assert!(*waited >= PATIENCE, "{waited:?}");
+    }
     bus.close().await;
 }

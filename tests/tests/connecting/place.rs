@@ -1,11 +1,13 @@
 //! Where the server is: addresses, prefixes, and servers that come and go.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_lite::StreamExt as _;
-use jetbus::link::ConnectError;
+use jetbus::link::{ConnectError, Nats};
 use jetbus::{
-    Class, Delivery, NatsOptions, News, Outcome, PublishError, StreamError, TopicConfig, TopicError,
+    Builder, Class, Delivery, NatsOptions, News, Outcome, PublishError, StreamError, TopicConfig,
+    TopicError,
 };
 use jetbus_tests::Server;
 use jetbus_tests::matrix::Env;
@@ -194,6 +196,12 @@ pub(crate) async fn inboxes_start_as_told(env: Env) {
     let (delivery, settle) = env.soon("a delivery", deliveries.next()).await.unwrap();
     assert_eq!(delivery.payload, 1);
     settle.ack();
+    bus.close().await;
+    // Nor does it matter who connects.
+    let link = Nats::connect(&mine, &**env.runtime()).await.unwrap();
+    let given = Builder::link(Arc::new(link)).runtime(Arc::clone(env.runtime()));
+    let bus = given.open().await.unwrap();
+    works(&env, &bus).await;
     bus.close().await;
     // With the default there are no answers at all, and the server says why.
     let short = Duration::from_secs(1);

@@ -15,9 +15,9 @@ mod credentials;
 
 use credentials::{Credentials, user_key};
 
-/// Messages that wait for the connection's task. Above the largest window of
-/// unacknowledged publishes, with room for acknowledgements and pulls.
-const COMMANDS: usize = 16_384;
+/// Messages that wait for the connection's task. The largest window of unacknowledged
+/// publishes, and room for acknowledgements and pulls.
+const COMMANDS: usize = 16_384 + 4_096;
 /// Messages that wait in one subscription before the client drops.
 const INBOX: usize = 65_536;
 /// The longest interval or timeout.

@@ -40,7 +40,7 @@ pub(super) struct Asker {
 impl Readers {
     /// Listens, with the other readers of this consumer.
     pub(super) async fn join(bus: &Inner, stream: &str, consumer: &str) -> Result<Self, LinkError> {
-        let subject = readers::subject(&bus.settings.inbox_prefix, stream, consumer);
+        let subject = readers::subject(bus.link.inbox_prefix(), stream, consumer);
         Ok(Self {
             me: Reader::new(bus.random()),
             inbox: bus.link.subscribe(subject.clone(), None).await?,
