@@ -127,8 +127,13 @@ impl Bus {
 
     /// Resolves a topic once, so that publishing to it needs no lookup.
     ///
+    /// A bus knows every topic from its first use to its end: a million of them, and
+    /// 65 536 streams. A topic outside of declared streams has one of its own, so where
+    /// there is a topic for each of many things, declare the stream that holds them
+    /// ([`Builder::stream`]).
+    ///
     /// # Errors
-    /// When the name cannot be used.
+    /// When the name cannot be used, and when there would be one too many.
     pub fn topic(&self, name: &str) -> Result<Topic, TopicError> {
         Topic::resolve(self, name)
     }

@@ -142,6 +142,11 @@ pub enum Invalid {
     },
     /// The link cannot send its subject or one of its headers.
     Unsendable,
+    /// One more topic than a bus knows.
+    TooManyTopics {
+        /// The most.
+        limit: usize,
+    },
 }
 
 impl PublishError {
@@ -262,6 +267,7 @@ impl fmt::Display for Invalid {
                 )
             }
             Self::Unsendable => f.write_str("a header or the subject cannot be sent by this link"),
+            Self::TooManyTopics { limit } => write!(f, "more than {limit} topics are known"),
         }
     }
 }
@@ -273,7 +279,10 @@ impl std::error::Error for Invalid {
             Self::Envelope(error) => Some(error),
             Self::Header(error) => Some(error),
             Self::Id(error) | Self::Option(error) => Some(error),
-            Self::TooLarge { .. } | Self::BatchTooLarge { .. } | Self::Unsendable => None,
+            Self::TooLarge { .. }
+            | Self::BatchTooLarge { .. }
+            | Self::Unsendable
+            | Self::TooManyTopics { .. } => None,
         }
     }
 }
@@ -475,9 +484,7 @@ impl TopicError {
         match self {
             Self::Name(error) => PublishError::Invalid(Invalid::Topic(error)),
             Self::Stream(error) => PublishError::Stream(error),
-            Self::TooMany { limit } => {
-                PublishError::Stream(Arc::new(StreamError::TooMany { limit }))
-            }
+            Self::TooMany { limit } => PublishError::Invalid(Invalid::TooManyTopics { limit }),
             // The others are of configuring.
             _ => PublishError::Closed,
         }

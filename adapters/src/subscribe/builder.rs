@@ -71,7 +71,7 @@ impl<L> Subscribe<L> {
 
     /// Where a new group or a subscription without one starts. Default: a group at
     /// the beginning, a subscription without one at new events. Ephemeral topics
-    /// have new events only.
+    /// have new events only, and anything else is refused there.
     pub const fn start(mut self, start: Start) -> Self {
         self.options.start = Some(start);
         self
@@ -165,7 +165,8 @@ impl<L> Subscribe<L> {
 
     /// Whether events that are given up are stored as dead letters. Otherwise the server
     /// is told to forget them, and [`News::Discarded`](crate::News::Discarded) tells of
-    /// each. Default: they are stored.
+    /// each; so it is without a group, and of ephemeral topics, which keep none. Default:
+    /// they are stored.
     pub const fn dead_letters(mut self, stored: bool) -> Self {
         self.options.dead_letters = stored;
         self

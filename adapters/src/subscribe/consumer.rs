@@ -13,7 +13,7 @@ use serde::Deserialize;
 use super::options::{Options, Start};
 use crate::bus::Inner;
 use crate::dead_letters;
-use crate::error::{StreamError, SubscribeError, TopicError};
+use crate::error::{OptionError, StreamError, SubscribeError, TopicError};
 use crate::provision as provisioning;
 use crate::streams::StreamEntry;
 use crate::topics::{self, Kept};
@@ -89,6 +89,14 @@ pub(super) async fn prepare(bus: &Arc<Inner>, options: &Options) -> Result<Sourc
     let entry = match topics::kept_for(bus, topic) {
         Ok(Kept::In(entry)) => entry,
         Ok(Kept::Nowhere) => {
+            let past = options.start.filter(|start| *start != Start::New);
+            if let Some(start) = past {
+                return Err(SubscribeError::Option(OptionError {
+                    option: "start",
+                    value: format!("{start:?}"),
+                    rule: "an ephemeral topic has new events only",
+                }));
+            }
             return Ok(Source::Core {
                 pattern: Subject::from(topic.as_str()),
                 group: options.group.as_deref().map(Subject::from),

@@ -2,7 +2,10 @@
 
 use std::sync::{Arc, Mutex};
 
-use jetbus::{Bus, Delivery, Event, Outcome, Persistence, Raw, Subscription, TopicConfig};
+use jetbus::{
+    Bus, Delivery, Event, Outcome, Persistence, Raw, Start, SubscribeError, Subscription,
+    TopicConfig,
+};
 use jetbus_tests::matrix::Env;
 
 type Seen = Arc<Mutex<Vec<u32>>>;
@@ -83,4 +86,26 @@ pub(crate) async fn ephemeral_events_reach_current_listeners_only(env: Env) {
     assert_eq!(receipt.await.unwrap(), Outcome::Unconfirmed);
     a.close().await;
     b.close().await;
+}
+
+pub(crate) async fn the_past_of_an_ephemeral_topic_is_refused(env: Env) {
+    let bus = bus(&env).await;
+    let from = |start| {
+        let subscribe = bus.subscribe("ticks.second").start(start);
+        subscribe.handle(|_: Delivery<u32>| async {})
+    };
+    for start in [Start::Beginning, Start::Sequence(1)] {
+        match from(start).await {
+            Err(SubscribeError::Option(error)) => {
+                let text = error.to_string();
+                assert!(
+                    text.contains("start") && text.contains("ephemeral"),
+                    "{text}"
+                );
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    from(Start::New).await.unwrap().stop().await;
+    bus.close().await;
 }

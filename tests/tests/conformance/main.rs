@@ -73,6 +73,7 @@ jetbus_tests::conformance! {
     dead_letters::what_came_too_often_is_a_dead_letter_before_it_runs,
     dead_letters::what_trying_again_does_not_help_is_a_dead_letter_at_once,
     ephemeral::ephemeral_events_reach_current_listeners_only,
+    ephemeral::the_past_of_an_ephemeral_topic_is_refused,
     faults::a_deleted_consumer_is_made_again_and_nothing_is_missed,
     faults::a_deleted_stream_is_made_again_and_handling_goes_on,
     faults::what_waits_for_lost_messages_keeps_its_lease,
