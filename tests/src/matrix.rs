@@ -14,7 +14,7 @@ use jetbus::{Builder, Bus, EmbeddedBroker};
 use crate::server::{self, Server};
 
 /// How long a case may take before it counts as stuck.
-const PATIENCE: Duration = Duration::from_secs(90);
+const PATIENCE: Duration = Duration::from_secs(180);
 
 /// How long [`Env::soon`] waits.
 const SOON: Duration = Duration::from_secs(30);

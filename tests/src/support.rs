@@ -60,10 +60,14 @@ impl<T: Clone> Seen<T> {
             .clone()
     }
 
-    /// Waits until there are so many.
+    /// Waits until there are so many. However many they are, the next thousand come soon.
     pub async fn reaches(&self, count: usize, env: &Env) {
-        let what = format!("{count} are handled");
-        env.until(&what, || self.len() >= count).await;
+        let mut next = 0;
+        while next < count {
+            next = count.min(self.len() + 1_000);
+            let what = format!("{next} are handled");
+            env.until(&what, || self.len() >= next).await;
+        }
     }
 }
 

@@ -1,10 +1,13 @@
 //! Several servers that replicate for each other.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::ports::free_ports;
-use super::{Builder, PATIENCE, Server, pause};
+use super::{Builder, Server, pause};
 use crate::failure::Failure;
+
+/// How long a cluster may take until all its servers are well.
+const HEALTH: Duration = Duration::from_secs(90);
 
 /// Where nobody listens.
 const NOWHERE: &str = "127.0.0.1:1";
@@ -110,15 +113,16 @@ impl Cluster {
     /// back.
     ///
     /// # Errors
-    /// When they are not within twenty seconds; an election takes up to nine.
+    /// When they are not within a minute and a half; an election takes up to nine seconds,
+    /// and another one when the votes are split.
     pub fn wait_until_healthy(&self) -> Result<(), Failure> {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + HEALTH;
         for server in &self.servers {
             while !server.healthy() {
                 if Instant::now() > deadline {
                     return Err(Failure::new(
                         "waiting for the cluster",
-                        format_args!("{} is not healthy after {PATIENCE:?}", server.url()),
+                        format_args!("{} is not healthy after {HEALTH:?}", server.url()),
                     ));
                 }
                 pause();

@@ -19,7 +19,6 @@ pub(crate) async fn while_a_dead_letter_cannot_be_stored_its_key_waits_and_nothi
     let bus = env
         .builder()
         .dead_letters(DeadLetterOptions::new().max_messages(1))
-        .publish_timeout(Duration::from_millis(300))
         .open()
         .await
         .unwrap();
@@ -52,7 +51,9 @@ pub(crate) async fn while_a_dead_letter_cannot_be_stored_its_key_waits_and_nothi
     }
     // Its key waits, others go on; nothing of it is settled at the server.
     seen.reaches(3, &env).await;
-    let handled: Vec<_> = seen.all().into_iter().map(|(_, n)| n).collect();
+    // Those of different keys in any order.
+    let mut handled: Vec<_> = seen.all().into_iter().map(|(_, n)| n).collect();
+    handled.sort_unstable();
     assert_eq!(handled, [0, 1, 3]);
     let admin = Admin::connect(&env).await;
     let stream = admin.only_stream().await;
@@ -63,8 +64,7 @@ pub(crate) async fn while_a_dead_letter_cannot_be_stored_its_key_waits_and_nothi
 
     bus.dead_letters().remove(first.sequence).await.unwrap();
     seen.reaches(4, &env).await;
-    let handled: Vec<_> = seen.all().into_iter().map(|(_, n)| n).collect();
-    assert_eq!(handled, [0, 1, 3, 2]);
+    assert_eq!(seen.all().last().unwrap().1, 2);
     let letter = letters(&env, &bus, &all(), 1).await.remove(0);
     assert_eq!(letter.origin.sequence, 2);
     admin.all_is_settled(&stream).await;

@@ -330,7 +330,7 @@ pub(crate) async fn names_that_look_alike_are_kept_apart(env: Env) {
 }
 
 pub(crate) async fn a_slow_handler_is_not_overtaken_by_a_second_instance(env: Env) {
-    let lease = Duration::from_secs(1);
+    let lease = Duration::from_millis(1_500);
     let buses = [env.bus().await, env.bus().await];
     let orders = buses[0].topic("orders.placed").unwrap();
     let seen = Seen::new();

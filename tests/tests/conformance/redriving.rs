@@ -319,7 +319,7 @@ pub(crate) async fn a_letter_that_could_not_be_removed_is_redriven_once(env: Env
     let spy = Spy::on(env.link().await);
     let bus = Builder::link(Arc::clone(&spy) as _)
         .runtime(Arc::clone(env.runtime()))
-        .request_timeout(Duration::from_millis(200))
+        .request_timeout(Duration::from_secs(2))
         .open()
         .await
         .unwrap();
