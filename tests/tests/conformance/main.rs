@@ -192,6 +192,7 @@ jetbus_tests::conformance! {
     settling::deliveries_are_settled_each_by_its_handle,
     settling::dropping_a_subscription_gives_back_what_waits,
     settling::progress_is_told_to_the_server_at_once,
+    settling::progress_told_again_and_again_is_said_once,
     settling::stopping_amid_events_keeps_their_order,
     settling::stopping_finishes_what_runs_and_gives_back_what_waits,
     streams::a_declared_stream_is_as_declared,
