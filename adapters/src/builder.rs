@@ -203,7 +203,8 @@ impl Builder {
         self
     }
 
-    /// How long a publish may take in all. Default: 30 s.
+    /// How long a publish may take in all, also one that waits for others in a
+    /// [`BatchPublisher`](crate::BatchPublisher). Default: 30 s.
     pub const fn publish_timeout(mut self, timeout: Duration) -> Self {
         self.settings.publish_timeout = timeout;
         self

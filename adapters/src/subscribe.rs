@@ -37,6 +37,7 @@ mod subscription;
 #[cfg(feature = "tower")]
 mod tower;
 mod watch;
+mod wishes;
 mod worker;
 
 pub use builder::Subscribe;

@@ -47,7 +47,7 @@ pub enum BatchPath {
     Pipelined,
 }
 
-type Results = Vec<Result<Outcome, PublishError>>;
+pub(super) type Results = Vec<Result<Outcome, PublishError>>;
 
 impl Topic {
     /// Publishes many events and waits for all their outcomes, which are in the order
@@ -107,7 +107,7 @@ impl Topic {
                 BatchPath::Pipelined => self.one_by_one(letters).await,
                 BatchPath::FastIngest => self.ingest(letters).await,
                 BatchPath::Atomic => self.atomic(letters).await,
-                BatchPath::Auto => match self.takes_ingest().await {
+                BatchPath::Auto => match self.takes_ingest(&letters).await {
                     Ok(true) => self.ingest(letters).await,
                     Ok(false) => self.one_by_one(letters).await,
                     Err(error) => self.refuse_all(letters, &error).await,
@@ -248,7 +248,10 @@ impl Topic {
     }
 
     /// Whether the topic's stream takes batches on the way.
-    async fn takes_ingest(&self) -> Result<bool, PublishError> {
+    async fn takes_ingest(
+        &self,
+        letters: &[Result<Letter, PublishError>],
+    ) -> Result<bool, PublishError> {
         let (kept, may_be_unconfirmed) = self.state.with(|version| {
             let config = version.config.as_deref();
             let may = config.is_some_and(|config| config.allow_unconfirmed);
@@ -263,7 +266,8 @@ impl Topic {
             None => {
                 let _open = bus.publishing.enter().map_err(|_| PublishError::Closed)?;
                 bus.check_sendable(0)?;
-                let deadline = bus.runtime.now() + bus.settings.publish_timeout;
+                let oldest = Letter::oldest(letters.iter().flatten());
+                let (_, deadline) = bus.times(oldest)?;
                 let ready = stream.ensure(bus, deadline).await;
                 let ready = ready.map_err(PublishError::Stream)?;
                 Ok(ready.fast_ingest)

@@ -1,9 +1,10 @@
 //! Events that wait a moment for others, to go together.
 
 use std::fmt;
-use std::future::poll_fn;
-use std::pin::Pin;
+use std::future::{Future as _, poll_fn};
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use futures_channel::{mpsc, oneshot};
@@ -12,7 +13,7 @@ use jetbus_core::jetstream::batch::MOST;
 use jetbus_core::shared::budget::{Budget, Refused as NoRoom};
 use serde::Serialize;
 
-use super::batch::BatchPath;
+use super::batch::{BatchPath, Results};
 use super::departure::Letter;
 use super::outcome::{Failed, Outcome, Receipt};
 use super::topic::Topic;
@@ -28,7 +29,9 @@ const LONGEST: Duration = Duration::from_secs(60);
 pub struct Batching {
     /// So many events go at once, 1 to 1 000.
     pub size: usize,
-    /// Fewer go when the first of them has waited so long, at most a minute.
+    /// Fewer go when the first of them has waited so long, at most a minute; or half of
+    /// the bus's [publish timeout](crate::Builder::publish_timeout), which counts from
+    /// when an event was taken.
     pub linger: Duration,
     /// Which way they go. With [`BatchPath::Atomic`] all that happen to go together
     /// share their fate.
@@ -50,21 +53,30 @@ impl Default for Batching {
 /// are the same one; when the last is dropped, what waits goes at once.
 ///
 /// One batch is on its way at a time, and as many events again wait for the next. When
-/// the bus is closed, those that wait fail with [`PublishError::Closed`]:
-/// [`flush`](Self::flush) before.
+/// the bus is closed, those that wait fail with [`PublishError::Closed`] at once:
+/// [`flush`](Self::flush) before. Those whose time is over before their turn comes fail
+/// with [`PublishError::NotSent`].
 #[derive(Clone)]
 pub struct BatchPublisher {
     topic: Topic,
     /// Events that were not told how they ended.
     held: Arc<Budget>,
+    /// One flush is under way at a time, the others wait in line.
+    flushes: Arc<Budget>,
     items: mpsc::UnboundedSender<Item>,
 }
 
-/// What the task of a publisher is told. Events are bounded by the budget.
+/// What the task of a publisher is told. Both are bounded by their budgets.
 enum Item {
     Event(Box<Waiting>),
     /// What came before goes at once; then this is told.
-    Flush(oneshot::Sender<()>),
+    Flush(Flush),
+}
+
+/// Somebody waits until all has an outcome, or has gone away meanwhile.
+struct Flush {
+    done: oneshot::Sender<()>,
+    load: Load,
 }
 
 /// An event that waits for others.
@@ -105,6 +117,7 @@ impl Topic {
         let publisher = BatchPublisher {
             topic: self.clone(),
             held: Arc::new(Budget::new(options.size as u64 * 2)),
+            flushes: Arc::new(Budget::new(1)),
             items,
         };
         let runtime = &self.bus.inner().runtime;
@@ -140,8 +153,14 @@ impl BatchPublisher {
     /// Publishes what waits now, and waits until all that was sent before has an
     /// outcome.
     pub async fn flush(&self) {
+        if self.flushes.take(1).await.is_err() {
+            // Not reached: nobody closes it.
+            return;
+        }
+        let load = Load::new(&self.flushes, 1);
         let (done, flushed) = oneshot::channel();
-        if self.items.unbounded_send(Item::Flush(done)).is_ok() {
+        let flush = Flush { done, load };
+        if self.items.unbounded_send(Item::Flush(flush)).is_ok() {
             // An error would mean that the runtime is gone, and the publisher with it.
             let _ = flushed.await;
         }
@@ -163,6 +182,7 @@ impl BatchPublisher {
         let _open = bus.publishing.enter().map_err(|_| PublishError::Closed)?;
         bus.check_sendable(letter.len())?;
         let began = bus.runtime.now();
+        letter.began = Some(began);
         let deadline = began + bus.settings.publish_timeout;
         match self.held.try_take(1) {
             Ok(()) => {}
@@ -199,19 +219,26 @@ impl BatchPublisher {
 /// Gathers and publishes until all handles are gone.
 async fn run(topic: Topic, options: Batching, mut items: mpsc::UnboundedReceiver<Item>) {
     let bus = topic.bus.inner();
-    while let Some(first) = next(&mut items).await {
-        let until = bus.runtime.now() + options.linger;
+    while let Some(first) = poll_fn(|cx| Pin::new(&mut items).poll_next(cx)).await {
+        // Closing waits until they are told. Once it has begun, they are refused.
+        let _open = bus.publishing.enter();
+        let mut closes = pin!(bus.publishing.closes());
+        let mut until = bus.runtime.now() + options.linger;
         let (mut letters, mut waiting, mut flushed) = (Vec::new(), Vec::new(), None);
         let mut item = Some(first);
         loop {
             match item {
                 Some(Item::Event(event)) => {
                     let Waiting { letter, waiter } = *event;
-                    letters.push(Ok(letter));
+                    if let Some(began) = letter.began {
+                        // What lingers still has time to go.
+                        until = until.min(began + bus.settings.publish_timeout / 2);
+                    }
+                    letters.push(letter);
                     waiting.push(waiter);
                 }
-                Some(Item::Flush(done)) => {
-                    flushed = Some(done);
+                Some(Item::Flush(flush)) => {
+                    flushed = Some(flush);
                     break;
                 }
                 None => break,
@@ -219,9 +246,13 @@ async fn run(topic: Topic, options: Batching, mut items: mpsc::UnboundedReceiver
             if letters.len() >= options.size {
                 break;
             }
-            item = bus.until(until, next(&mut items)).await.flatten();
+            let next = poll_fn(|cx| match Pin::new(&mut items).poll_next(cx) {
+                Poll::Pending => closes.as_mut().poll(cx).map(|()| None),
+                next => next,
+            });
+            item = bus.until(until, next).await.flatten();
         }
-        let results = topic.publish_letters(options.path, letters).await;
+        let results = depart(&topic, options.path, letters).await;
         for (waiter, result) in waiting.into_iter().zip(results) {
             // Whoever is told finds room.
             drop(waiter.load);
@@ -232,15 +263,38 @@ async fn run(topic: Topic, options: Batching, mut items: mpsc::UnboundedReceiver
             // Nobody waits: a failure tells the news when it is dropped here.
             drop(waiter.done.send(result.map_err(failed)));
         }
-        if let Some(done) = flushed {
-            // Whoever asked may be gone.
+        if let Some(Flush { done, load }) = flushed {
+            // The next may begin. Whoever asked may be gone.
+            drop(load);
             let _ = done.send(());
         }
     }
 }
 
-async fn next(items: &mut mpsc::UnboundedReceiver<Item>) -> Option<Item> {
-    poll_fn(|cx| Pin::new(&mut *items).poll_next(cx)).await
+/// Publishes what has gathered, together where that leaves each most of its time: those
+/// that go together have the deadline of the oldest.
+async fn depart(topic: &Topic, path: BatchPath, letters: Vec<Letter>) -> Results {
+    let bus = topic.bus.inner();
+    let mut results = Vec::with_capacity(letters.len());
+    let mut letters = letters.into_iter().peekable();
+    while let Some(first) = letters.next() {
+        let began = match bus.times(first.began) {
+            Ok((began, _)) => began,
+            Err(late) => {
+                bus.outcomes.count_rejected();
+                first.refuse(&late);
+                results.push(Err(late));
+                continue;
+            }
+        };
+        let youngest = began + bus.settings.publish_timeout / 4;
+        let mut together = vec![Ok(first)];
+        while let Some(letter) = letters.next_if(|l| l.began.is_none_or(|b| b <= youngest)) {
+            together.push(Ok(letter));
+        }
+        results.extend(topic.publish_letters(path, together).await);
+    }
+    results
 }
 
 impl fmt::Debug for BatchPublisher {

@@ -74,8 +74,14 @@ impl Topic {
             refused.for_each(|letter| letter.refuse(&PublishError::Closed));
             return Err(PublishError::Closed);
         };
-        let began = bus.runtime.now();
-        let deadline = began + bus.settings.publish_timeout;
+        let (began, deadline) = match bus.times(Letter::oldest(&letters)) {
+            Ok(times) => times,
+            Err(late) => {
+                let refused = letters.into_iter();
+                refused.for_each(|letter| letter.refuse(&late));
+                return Err(late);
+            }
+        };
         let mut places = Vec::with_capacity(letters.len());
         let admitted = bus.admit_all(&mut letters, &mut places, began, deadline);
         if let Err(error) = admitted.await {

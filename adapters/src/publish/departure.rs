@@ -26,6 +26,8 @@ pub(super) struct Letter {
     /// Of what it is in order with; `None` where order does not matter.
     pub(super) key: Option<Arc<str>>,
     pub(super) options: Options,
+    /// When it was taken; `None`: now.
+    pub(super) began: Option<Time>,
     /// Its number among all publishes, if it has one already.
     pub(super) order: Option<u64>,
     /// Whether a caller that goes away before it is sent takes it back.
@@ -52,6 +54,11 @@ impl Letter {
         self.headers.wire_len().saturating_add(self.payload.len())
     }
 
+    /// When the first of them was taken.
+    pub(super) fn oldest<'a>(letters: impl IntoIterator<Item = &'a Self>) -> Option<Time> {
+        letters.into_iter().filter_map(|letter| letter.began).min()
+    }
+
     /// The place of its result, reserved now unless it was before.
     pub(super) async fn admit(
         &mut self,
@@ -74,6 +81,19 @@ impl Letter {
 }
 
 impl Inner {
+    /// When a publish began, now unless it did before, and when its time is over, which
+    /// it is not yet.
+    pub(super) fn times(&self, began: Option<Time>) -> Result<(Time, Time), PublishError> {
+        let now = self.runtime.now();
+        let began = began.unwrap_or(now);
+        let deadline = began + self.settings.publish_timeout;
+        if now < deadline {
+            return Ok((began, deadline));
+        }
+        let waited = now.since(began);
+        Err(PublishError::NotSent { waited })
+    }
+
     /// Stores a message in a stream, once that is ready, and waits until the server
     /// says so. The message has an id: it may be sent more than once.
     pub(crate) async fn store(
@@ -105,6 +125,7 @@ impl Inner {
             payload: message.payload,
             key: None,
             options: Options::default(),
+            began: Some(began),
             order: None,
             recalled: false,
             wanted: None,

@@ -215,6 +215,7 @@ impl Topic {
             payload,
             key,
             options,
+            began: None,
             order: None,
             recalled: false,
             wanted: None,
@@ -268,8 +269,13 @@ impl Topic {
             letter.refuse(&PublishError::Closed);
             return Err(PublishError::Closed);
         };
-        let began = bus.runtime.now();
-        let deadline = began + bus.settings.publish_timeout;
+        let (began, deadline) = match bus.times(letter.began) {
+            Ok(times) => times,
+            Err(late) => {
+                letter.refuse(&late);
+                return Err(late);
+            }
+        };
         let mut place = letter.admit(bus, began, deadline).await?;
         let receipt = self.forward(letter, &mut place, began, deadline).await;
         if let (Err(error), Some(place)) = (&receipt, place) {

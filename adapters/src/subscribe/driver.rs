@@ -5,18 +5,17 @@
 //! machine, and what the machines want published to the link; then it sleeps until
 //! the earliest deadline.
 
+mod controls;
 mod feed;
 mod outbox;
 mod start;
 mod stopping;
 
 use std::convert::Infallible;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use futures_channel::{mpsc, oneshot};
-use futures_core::Stream as _;
 use futures_core::future::BoxFuture;
 use jetbus_core::dead_letter::{Origin, Redriven};
 use jetbus_core::delivery::{self, Delivery, JobId, Outcome, Task};
@@ -70,6 +69,8 @@ struct Driver {
     sleep: Option<(Time, BoxFuture<'static, ()>)>,
     stopping: bool,
     paused: bool,
+    /// Whether handles wish leases to be renewed.
+    renews: bool,
     /// Jobs that the lanes would not take any more.
     refused: Vec<JobId>,
     /// How it ends.
@@ -81,6 +82,7 @@ impl Driver {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let now = self.bus.runtime.now();
         let mut again = self.controls(cx);
+        self.renewals(now);
         again |= self.session(now);
         again |= self.words(now, cx);
         again |= self.messages(now, cx);
@@ -102,6 +104,7 @@ impl Driver {
         self.delivery.handle(now, delivery::Input::Tick);
         again |= self.outputs(now);
         again |= self.outbox.publish(&mut self.feeds, cx);
+        again |= self.renews && self.outbox.is_empty();
         again |= self.give_up(now);
         if self.has_ended(now) {
             return Poll::Ready(());
@@ -116,33 +119,6 @@ impl Driver {
             cx.waker().wake_by_ref();
         }
         Poll::Pending
-    }
-
-    /// What handles and the bus want.
-    fn controls(&mut self, cx: &mut Context<'_>) -> bool {
-        let mut any = false;
-        while let Poll::Ready(control) = Pin::new(&mut self.controls).poll_next(cx) {
-            any = true;
-            match control {
-                Some(Control::Link) => {}
-                Some(Control::Progress(id)) => {
-                    let now = self.bus.runtime.now();
-                    self.delivery.handle(now, delivery::Input::Progress { id });
-                }
-                Some(Control::Pause) => self.pause(true),
-                Some(Control::Resume) => self.pause(false),
-                Some(Control::Stop(stop)) => {
-                    self.end.heed(stop);
-                    self.stop();
-                }
-                // The bus and all handles are gone.
-                None => {
-                    self.stop();
-                    return false;
-                }
-            }
-        }
-        any
     }
 
     /// Tells the machines when the link came or went.
@@ -286,15 +262,6 @@ impl Driver {
             }
         }
         any
-    }
-
-    fn pause(&mut self, paused: bool) {
-        let now = self.bus.runtime.now();
-        self.paused = paused;
-        self.lanes.gauges.pause(paused);
-        for feed in &mut self.feeds {
-            feed.pause(now, paused);
-        }
     }
 
     fn receive(&mut self, now: Time, meta: Meta, mut message: Message, redriven: bool) {

@@ -15,6 +15,7 @@ use super::gauges::Gauges;
 use super::options::Handling;
 use super::subscription::{Control, SubscriptionStats};
 use super::watch::Posts;
+use super::wishes::Wishes;
 use crate::bus::{Inner, Running};
 use crate::news::{News, PullNews};
 
@@ -51,7 +52,9 @@ pub(crate) enum Done {
 pub(crate) struct Lanes {
     handoff: Arc<Handoff<Work, Done>>,
     /// Reaches the driver.
-    pub(crate) control: mpsc::Sender<Control>,
+    control: mpsc::Sender<Control>,
+    /// What handles wish of the driver.
+    pub(super) wishes: Wishes,
     pub(crate) bus: Arc<Inner>,
     /// The topic or pattern.
     pub(crate) topic: Arc<str>,
@@ -146,6 +149,7 @@ impl Lanes {
         Self {
             handoff: Arc::new(Handoff::new(held)),
             control,
+            wishes: Wishes::default(),
             bus,
             topic,
             handling,
@@ -165,6 +169,27 @@ impl Lanes {
         Running {
             control: self.control.clone(),
             handoff: Arc::clone(&self.handoff),
+        }
+    }
+
+    /// Tells the driver. Never refused for want of room, for each clone has a place of
+    /// its own: what is told comes once for each handle, or once until it is heard.
+    pub(super) fn control(&self, control: Control) {
+        // Closed: the driver has ended.
+        let _ = self.control.clone().try_send(control);
+    }
+
+    /// Renews the lease of what a handle holds.
+    pub(super) fn renew(&self, id: JobId) {
+        if self.wishes.renew(id) {
+            self.control(Control::Renew);
+        }
+    }
+
+    /// Pauses the subscription, or lets it go on.
+    pub(super) fn pause(&self, paused: bool) {
+        if self.wishes.pause(paused) {
+            self.control(Control::Pause);
         }
     }
 

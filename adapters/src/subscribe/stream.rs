@@ -15,7 +15,7 @@ use super::confirm::{SettleError, ack_subject};
 use super::delivery::{Decode, Delivery};
 use super::handled::bounded;
 use super::lanes::{Done, Lanes, Taken, Work};
-use super::subscription::{Control, DrainReport, Subscription};
+use super::subscription::{DrainReport, Subscription};
 use super::worker::undecodable;
 
 /// A stream of deliveries, each with its [`Settle`] handle.
@@ -142,8 +142,7 @@ impl Settle {
     /// too; call it before something that may stop the whole process.
     pub fn progress(&self) {
         if let Some(id) = self.id {
-            // Full: the driver is far behind, and renews leases by itself.
-            let _ = self.lanes.control.clone().try_send(Control::Progress(id));
+            self.lanes.renew(id);
         }
     }
 

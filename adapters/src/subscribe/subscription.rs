@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use futures_channel::oneshot;
 use jetbus_core::Time;
-use jetbus_core::delivery::JobId;
 
 use super::lanes::Lanes;
 use crate::bus::Bus;
@@ -30,12 +29,10 @@ pub struct Subscription {
 pub(crate) enum Control {
     /// The link's state changed: look at the session.
     Link,
-    /// An event takes longer: renew its lease now.
-    Progress(JobId),
-    /// Ask for nothing more, until told to resume.
+    /// Events take longer: renew the leases that handles wish to be renewed.
+    Renew,
+    /// Ask for nothing more, or for events again, as the handle wishes.
     Pause,
-    /// Ask for events again.
-    Resume,
     /// Stop, and say what became of everything held.
     Stop(Stop),
 }
@@ -117,12 +114,12 @@ impl Subscription {
     /// for still comes, and what is held is handled. Events of ephemeral topics wait in
     /// the link's inbox, which tells when it overflows.
     pub fn pause(&self) {
-        self.control(Control::Pause);
+        self.lanes.pause(true);
     }
 
     /// Asks for events again after [`pause`](Self::pause).
     pub fn resume(&self) {
-        self.control(Control::Resume);
+        self.lanes.pause(false);
     }
 
     /// Stops it as dropping does, and waits until all it held is settled or given
@@ -162,12 +159,7 @@ impl Subscription {
     /// No handler starts any more, and the driver hears why.
     fn halt(&self, stop: Stop) {
         self.lanes.handoff().close();
-        self.control(Control::Stop(stop));
-    }
-
-    fn control(&self, control: Control) {
-        // Closed: the driver has ended.
-        let _ = self.lanes.control.clone().try_send(control);
+        self.lanes.control(Control::Stop(stop));
     }
 }
 

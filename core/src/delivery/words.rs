@@ -78,7 +78,7 @@ pub struct Report {
 }
 
 /// One run of a message. Means nothing once the run is over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct JobId {
     pub(super) id: Id,
     pub(super) run: u32,

@@ -37,6 +37,7 @@ pub struct Gate<R> {
 #[derive(Debug)]
 struct Waiting<R> {
     report: Option<Arc<R>>,
+    for_closing: Waiters,
     for_drained: Waiters,
     for_closed: Waiters,
 }
@@ -72,6 +73,7 @@ impl<R> Gate<R> {
             word: CachePadded::new(AtomicU64::new(0)),
             waiting: Mutex::new(Waiting {
                 report: None,
+                for_closing: Waiters::default(),
                 for_drained: Waiters::default(),
                 for_closed: Waiters::default(),
             }),
@@ -150,7 +152,21 @@ impl<R> Gate<R> {
         if before == 0 {
             self.mark_drained();
         }
-        before & CLOSING == 0
+        let leads = before & CLOSING == 0;
+        if leads {
+            // A waiter looks at the word again under this lock, see `mark_drained`.
+            let woken = self.waiting.lock().for_closing.take();
+            woken.wake();
+        }
+        leads
+    }
+
+    /// Waits until closing has begun, whoever is inside.
+    pub fn closes(&self) -> Closes<'_, R> {
+        Closes {
+            gate: self,
+            ticket: Ticket::default(),
+        }
     }
 
     /// Waits until closing has begun and nobody is inside.
@@ -185,7 +201,7 @@ impl<R> Gate<R> {
     /// Where the gate stands at this moment.
     #[must_use]
     pub fn state(&self) -> State {
-        if self.word.load(Ordering::Relaxed) & CLOSING == 0 {
+        if !self.is_closing() {
             State::Open
         } else if self.waiting.lock().report.is_none() {
             State::Draining
@@ -198,6 +214,11 @@ impl<R> Gate<R> {
     #[must_use]
     pub fn inside(&self) -> u64 {
         self.word.load(Ordering::Relaxed) & INSIDE
+    }
+
+    fn is_closing(&self) -> bool {
+        // Relaxed: closing publishes nothing.
+        self.word.load(Ordering::Relaxed) & CLOSING != 0
     }
 
     fn is_drained(&self) -> bool {
@@ -245,6 +266,40 @@ pub struct OwnedPass<R> {
 impl<R> Drop for OwnedPass<R> {
     fn drop(&mut self) {
         self.gate.go_out();
+    }
+}
+
+/// Ready when closing has begun; see [`Gate::closes`].
+#[must_use = "a future does nothing unless awaited"]
+#[derive(Debug)]
+pub struct Closes<'a, R> {
+    gate: &'a Gate<R>,
+    ticket: Ticket,
+}
+
+impl<R> Future for Closes<'_, R> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = self.get_mut();
+        if this.gate.is_closing() {
+            return Poll::Ready(());
+        }
+        let mut waiting = this.gate.waiting.lock();
+        waiting.for_closing.register(&mut this.ticket, cx.waker());
+        // It may have begun before the lock; see `Gate::close`.
+        if this.gate.is_closing() {
+            return Poll::Ready(());
+        }
+        Poll::Pending
+    }
+}
+
+impl<R> Drop for Closes<'_, R> {
+    fn drop(&mut self) {
+        if self.ticket.is_registered() {
+            self.gate.waiting.lock().for_closing.leave(&self.ticket);
+        }
     }
 }
 

@@ -17,6 +17,7 @@ pub(crate) const MODELS: &[Model] = models![
     once_refused_always_refused,
     every_closer_gets_the_same_report,
     a_waiter_that_goes_takes_no_wake_up_along,
+    who_waits_for_closing_hears_of_it,
 ];
 
 struct House {
@@ -156,5 +157,24 @@ fn a_waiter_that_goes_takes_no_wake_up_along() {
         block_on(gate.drained());
         operation.join().unwrap();
         fickle.join().unwrap();
+    });
+}
+
+/// Invariant: who waits for closing to begin is woken, though somebody stays inside.
+/// Threads: a waiter and a closer. Exhaustive.
+/// Seen to fail: the second look in `Closes::poll` left out; the waiters not woken by
+/// `close`.
+fn who_waits_for_closing_hears_of_it() {
+    exhaustive(|| {
+        let gate = Arc::new(Gate::<()>::new());
+        let pass = Gate::enter_owned(&gate).unwrap();
+        let closer = thread::spawn({
+            let gate = Arc::clone(&gate);
+            move || assert!(gate.close())
+        });
+        block_on(gate.closes());
+        assert!(gate.enter().is_err());
+        closer.join().unwrap();
+        drop(pass);
     });
 }

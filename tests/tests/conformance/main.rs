@@ -13,6 +13,7 @@ mod handling;
 mod keys;
 mod layers;
 mod limits;
+mod lingering;
 mod links;
 mod many;
 mod news;
@@ -93,6 +94,10 @@ jetbus_tests::conformance! {
     limits::events_that_may_crash_the_process_run_alone_or_not_at_all,
     limits::options_of_handling_have_bounds,
     limits::unordered_events_of_a_key_run_at_once,
+    lingering::closing_answers_what_lingers_at_once,
+    lingering::flushes_that_nobody_waits_for_cut_nothing_apart,
+    lingering::what_lingers_still_has_time_to_go,
+    lingering::what_waited_too_long_for_its_turn_is_not_sent,
     links::an_inbox_that_is_ended_gives_all_that_was_on_its_way,
     many::a_gap_among_many_is_filled_in_order,
     many::a_lost_connection_amid_many_loses_and_repeats_none,
@@ -194,6 +199,7 @@ jetbus_tests::conformance! {
     settling::deliveries_are_settled_each_by_its_handle,
     settling::dropping_a_subscription_gives_back_what_waits,
     settling::progress_is_told_to_the_server_at_once,
+    settling::progress_told_again_and_again_is_said_once,
     settling::stopping_amid_events_keeps_their_order,
     settling::stopping_finishes_what_runs_and_gives_back_what_waits,
     streams::a_declared_stream_is_as_declared,

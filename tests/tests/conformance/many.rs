@@ -320,9 +320,9 @@ pub(crate) async fn what_lingers_goes_together(env: Env) {
     let held = topic.batching(patient).unwrap();
     let receipt = held.send(&event(1)).await.unwrap();
     env.soon("closing", bus.close()).await;
-    drop(held);
     let error = env.soon("an outcome", receipt).await.unwrap_err();
     assert!(matches!(error, PublishError::Closed), "{error:?}");
+    drop(held);
 }
 
 pub(crate) async fn closing_answers_each_of_many(env: Env) {

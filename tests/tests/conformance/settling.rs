@@ -5,10 +5,13 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use futures_lite::{StreamExt as _, future};
+use jetbus::link::Refused;
 use jetbus::{Bus, Deliveries, Delivery, Event, Handled, News, Settle, Topic};
 use jetbus_tests::admin::Admin;
 use jetbus_tests::matrix::Env;
 use jetbus_tests::support::{Door, Seen, in_order, in_turns, news, publish, publish_all, spawn};
+
+use crate::ordering::watched;
 
 /// A lease that no case waits for: what comes again was given back.
 const LONG: Duration = Duration::from_secs(3600);
@@ -301,6 +304,36 @@ pub(crate) async fn progress_is_told_to_the_server_at_once(env: Env) {
     settle.ack();
     let message = env.soon("the acknowledgement", acks.next()).await;
     assert_eq!(&message.payload[..], b"+ACK");
+    drop(stream);
+    bus.close().await;
+}
+
+pub(crate) async fn progress_told_again_and_again_is_said_once(env: Env) {
+    let (bus, spy) = watched(&env, |b| b).await;
+    let orders = bus.topic("orders.placed").unwrap();
+    let mut stream = deliveries(&bus).await;
+    publish(&orders, "order-1", 1).await;
+    let (_, settle) = next(&env, &mut stream).await;
+    let admin = Admin::connect(&env).await;
+    let mut acks = admin.listen("$JS.ACK.>").await;
+    // Nothing is sent for a while: what is told meanwhile is one wish.
+    spy.refuse(Some(Refused::Busy));
+    let refused = spy.refused();
+    settle.progress();
+    env.until("it is tried", || spy.refused() > refused).await;
+    for _ in 0..1_000 {
+        settle.progress();
+    }
+    spy.refuse(None);
+    let message = env.soon("progress", acks.next()).await;
+    assert_eq!(&message.payload[..], b"+WPI");
+    settle.ack();
+    let mut said = 1;
+    while env.soon("what follows", acks.next()).await.payload[..] != *b"+ACK" {
+        said += 1;
+    }
+    // What was on its way already, and the wish.
+    assert!(said <= 2, "{said}");
     drop(stream);
     bus.close().await;
 }

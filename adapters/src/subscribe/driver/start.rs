@@ -75,6 +75,7 @@ pub(in crate::subscribe) async fn start(
         sleep: None,
         stopping: false,
         paused: false,
+        renews: false,
         refused: Vec::new(),
         end: End::default(),
         _claim: claim,

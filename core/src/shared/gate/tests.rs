@@ -34,6 +34,19 @@ fn drained_comes_with_the_last_pass_and_stays() {
 }
 
 #[test]
+fn closing_is_told_while_somebody_is_inside() {
+    let gate = Gate::<()>::new();
+    let _pass = gate.enter().unwrap();
+    let mut closes = pin!(gate.closes());
+    assert!(poll(closes.as_mut()).is_pending());
+    drop(gate.closes());
+    gate.close();
+    assert!(poll(closes).is_ready());
+    assert!(poll(pin!(gate.closes())).is_ready());
+    assert!(poll(pin!(gate.drained())).is_pending());
+}
+
+#[test]
 fn an_empty_gate_is_drained_by_closing_it() {
     let gate = Gate::<()>::new();
     assert!(poll(pin!(gate.drained())).is_pending());
