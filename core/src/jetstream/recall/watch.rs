@@ -1,10 +1,9 @@
 //! When a consumer is looked at that says nothing, or not enough.
 //!
 //! Heartbeats only show that the server knows of a pull. Consumers were seen that had
-//! messages and delivered none of them (nats-server #4736, #7680). So one from which
-//! nothing came for a while, though pulls are open, is looked at. And one that others
-//! read is looked at all the same, from time to time: what is settled of it only the
-//! server knows.
+//! messages and delivered none of them. So one from which nothing came for a while,
+//! though pulls are open, is looked at. And one that others read is looked at all the
+//! same, from time to time: what is settled of it only the server knows.
 
 use std::time::Duration;
 
