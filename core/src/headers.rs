@@ -62,10 +62,8 @@ impl Headers {
     /// When `name` or `value` could not be sent as one header line.
     pub fn append(&mut self, name: &str, value: &str) -> Result<(), HeaderError> {
         check(name, value)?;
-        let mut block = Vec::with_capacity(self.0.len() + line_len(name, value));
-        block.extend_from_slice(&self.0);
-        write(&mut block, name, value);
-        self.0 = Bytes::from(block);
+        let most = self.0.len() + line_len(name, value);
+        self.0 = block(most, self.iter().chain([(name, value)]));
         Ok(())
     }
 
@@ -83,20 +81,14 @@ impl Headers {
     /// # Errors
     /// As [`append`](Self::append).
     pub fn with(&self, others: &[(&str, &str)]) -> Result<Self, HeaderError> {
-        let mut len = self.0.len();
+        let mut most = self.0.len();
         for (name, value) in others {
             check(name, value)?;
-            len += line_len(name, value);
+            most += line_len(name, value);
         }
-        let mut block = Vec::with_capacity(len);
         let is_other = |name: &str| others.iter().any(|(other, _)| *other == name);
-        for (name, value) in self.iter().filter(|(name, _)| !is_other(name)) {
-            write(&mut block, name, value);
-        }
-        for (name, value) in others {
-            write(&mut block, name, value);
-        }
-        Ok(Self(Bytes::from(block)))
+        let kept = self.iter().filter(|(name, _)| !is_other(name));
+        Ok(Self(block(most, kept.chain(others.iter().copied()))))
     }
 
     /// The first value of `name`.
@@ -142,6 +134,39 @@ impl Headers {
     pub(crate) fn share(&self, part: &str) -> Bytes {
         self.0.slice_ref(part.as_bytes())
     }
+}
+
+/// The longest block that is kept in one piece with the count of those who share it: an
+/// id or two, as most messages have. Of a longer one the first clone allocates.
+const SHORT: usize = 96;
+
+#[derive(Debug)]
+struct Short {
+    bytes: [u8; SHORT],
+    len: usize,
+}
+
+impl AsRef<[u8]> for Short {
+    fn as_ref(&self) -> &[u8] {
+        self.bytes.get(..self.len).unwrap_or_default()
+    }
+}
+
+/// These lines, which were checked, and take at most so many bytes.
+fn block<'a>(most: usize, lines: impl Iterator<Item = (&'a str, &'a str)>) -> Bytes {
+    if most == 0 {
+        return Bytes::new();
+    }
+    if most > SHORT {
+        let mut block = Vec::with_capacity(most);
+        lines.for_each(|(name, value)| write(&mut block, name, value));
+        return Bytes::from(block);
+    }
+    let mut bytes = [0; SHORT];
+    let mut room = &mut bytes[..];
+    lines.for_each(|(name, value)| write(&mut room, name, value));
+    let len = SHORT - room.len();
+    Bytes::from_owner(Short { bytes, len })
 }
 
 /// Bytes of headers carved from one allocation.
@@ -216,6 +241,24 @@ mod tests {
         assert_eq!(headers.get("a"), Some("1"));
         headers.insert("a", "4").unwrap();
         assert_eq!(headers.iter().collect::<Vec<_>>(), [("b", "2"), ("a", "4")]);
+    }
+
+    #[test]
+    fn short_and_long_ones_are_alike() {
+        for len in 0..2 * SHORT {
+            let value = "v".repeat(len);
+            let mut headers = Headers::new();
+            headers.append("b", "1").unwrap();
+            headers.append("a", &value).unwrap();
+            let written = Headers::new().with(&[("b", "1"), ("a", &value)]).unwrap();
+            assert_eq!(headers, written);
+            assert_eq!(headers.get("a"), Some(&*value));
+            let clone = headers.clone();
+            headers.insert("a", "2").unwrap();
+            assert_eq!(headers.iter().collect::<Vec<_>>(), [("b", "1"), ("a", "2")]);
+            assert_eq!(clone, written);
+        }
+        assert!(Headers::new().with(&[]).unwrap().is_empty());
     }
 
     #[test]

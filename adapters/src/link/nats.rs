@@ -60,6 +60,7 @@ pub struct Nats {
     home: Home,
     servers: String,
     inbox_prefix: String,
+    replies: convert::Replies,
 }
 
 impl Nats {
@@ -99,6 +100,7 @@ impl Nats {
             home,
             servers: checked.shown,
             inbox_prefix: options.inbox_prefix.clone(),
+            replies: convert::Replies::new(),
         })
     }
 }
@@ -122,7 +124,7 @@ impl Link for Nats {
         if len > max {
             return Err(Refused::TooLarge { len, max });
         }
-        let message = convert::outgoing(message).ok_or(Refused::Invalid)?;
+        let message = convert::outgoing(message, &self.replies).ok_or(Refused::Invalid)?;
         match once(self.client.publish_message(message)) {
             Poll::Ready(Ok(())) => Ok(()),
             Poll::Pending => Err(Refused::Busy),

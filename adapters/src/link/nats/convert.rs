@@ -2,7 +2,8 @@
 
 use async_nats::header::NATS_MESSAGE_ID;
 use async_nats::{HeaderMap, HeaderName, HeaderValue};
-use jetbus_core::{Headers, Message, Publish, Status, headers, subject};
+use crossbeam_queue::ArrayQueue;
+use jetbus_core::{Headers, Message, Publish, Status, Subject, headers, subject};
 
 const BATCH_ID: HeaderName = HeaderName::from_static("Nats-Batch-Id");
 const BATCH_SEQUENCE: HeaderName = HeaderName::from_static("Nats-Batch-Sequence");
@@ -80,12 +81,36 @@ impl Texts {
     }
 }
 
+/// How many threads find a writer while others have one; more make their own.
+const WRITERS: usize = 8;
+
+/// Makes reply subjects, many to an allocation, on whichever threads.
+#[derive(Debug)]
+pub(super) struct Replies(ArrayQueue<subject::Writer>);
+
+impl Replies {
+    pub(super) fn new() -> Self {
+        Self(ArrayQueue::new(WRITERS))
+    }
+
+    fn write(&self, reply: &str) -> Subject {
+        let mut writer = self.0.pop().unwrap_or_default();
+        let subject = writer.write(reply);
+        // One too many is dropped.
+        let _ = self.0.push(writer);
+        subject
+    }
+}
+
 /// `None` when something in it cannot be sent.
-pub(super) fn outgoing(message: Publish<'_>) -> Option<async_nats::message::OutboundMessage> {
+pub(super) fn outgoing(
+    message: Publish<'_>,
+    replies: &Replies,
+) -> Option<async_nats::message::OutboundMessage> {
     let reply = match message.reply {
         // The client looks at subjects only.
         Some(reply) if reply.is_empty() || !is_plain(reply) => return None,
-        Some(reply) => Some(async_nats::Subject::from(reply)),
+        Some(reply) => Some(client_subject(&replies.write(reply))?),
         None => None,
     };
     let headers = match message.headers.is_empty() {
@@ -93,11 +118,16 @@ pub(super) fn outgoing(message: Publish<'_>) -> Option<async_nats::message::Outb
         false => Some(outgoing_headers(message.headers)?),
     };
     Some(async_nats::message::OutboundMessage {
-        subject: async_nats::Subject::from_utf8(message.subject.as_bytes().clone()).ok()?,
+        subject: client_subject(message.subject)?,
         reply,
         headers,
         payload: message.payload.clone(),
     })
+}
+
+/// It shares the memory.
+fn client_subject(subject: &Subject) -> Option<async_nats::Subject> {
+    async_nats::Subject::from_utf8(subject.as_bytes().clone()).ok()
 }
 
 /// Whether nothing in it is a blank or a control character. All of it is looked at, which
@@ -182,9 +212,12 @@ mod tests {
             headers: &headers,
             payload: &payload,
         };
-        assert!(outgoing(publish(Some("_INBOX.1"))).is_some());
+        assert!(outgoing(publish(Some("_INBOX.1")), &Replies::new()).is_some());
         for bad in ["", "a b", "a\r\nPUB x 0", "a\tb"] {
-            assert!(outgoing(publish(Some(bad))).is_none(), "{bad:?}");
+            assert!(
+                outgoing(publish(Some(bad)), &Replies::new()).is_none(),
+                "{bad:?}"
+            );
         }
     }
 }
