@@ -271,6 +271,8 @@ impl Newsroom {
         let (sender, receiver) = mpsc::channel(BACKLOG);
         let missed = Arc::new(AtomicU64::new(0));
         let mut listeners = self.listeners();
+        // Those that went before there was any news.
+        listeners.all.retain(|(sender, _)| !sender.is_closed());
         if !listeners.closed {
             listeners.all.push((sender, Arc::clone(&missed)));
         }
@@ -303,5 +305,20 @@ impl Newsroom {
         self.listeners
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn listeners_that_left_are_forgotten_without_any_news() {
+        let room = Newsroom::default();
+        let _stays = room.listen();
+        for _ in 0..100 {
+            drop(room.listen());
+        }
+        assert!(room.listeners().all.len() <= 2);
     }
 }
